@@ -1,0 +1,4 @@
+"""The pod network, Services, and cluster DNS.
+
+Start with `services`.
+"""

@@ -1,0 +1,113 @@
+"""What a controller is: a name, what it watches, and a decision.
+
+A decision is a plain function: `observe` gathers what it needs from the informers' copies (no I/O), `decide` makes
+of that a `Plan`. The loop (`loop`) carries the plan out under the controller's own identity, within the trace that
+caused it, and comes back after a conflict, an error (with backoff), or the plan's own `again`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sampan.client.api import PatchType, Propagation
+from sampan.machinery.objects import Key, Object
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    kind: str
+    object: Object
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Replace; `subresource` is usually "" or "status"."""
+
+    kind: str
+    object: Object
+    subresource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    kind: str
+    key: Key
+    patch: Any
+    type: PatchType = "merge"
+    subresource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """`uid` guards against deleting a namesake; `grace` None means the object's own."""
+
+    kind: str
+    key: Key
+    uid: str = ""
+    grace: int | None = None
+    propagation: Propagation = "Background"
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Record an Event about `about`; the loop counts repetitions into one Event object."""
+
+    about: Object
+    kind: str
+    type: str
+    reason: str
+    message: str
+
+
+Action = Create | Update | Patch | Delete | Emit
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do, in order; `again` asks to be called again after so many seconds. An empty plan is content."""
+
+    actions: tuple[Action, ...] = ()
+    again: float | None = None
+
+
+class Cache(Protocol):
+    """The informers' copies, as a controller sees them. Objects are shared: never mutate one."""
+
+    def get(self, kind: str, key: Key) -> Object | None: ...
+
+    def list(self, kind: str, namespace: str = "") -> Iterable[Object]: ...
+
+    def index(self, kind: str, index: str, value: str) -> Iterable[Object]:
+        """Objects under a named index; `owner` (by the controlling owner's uid) always exists."""
+
+
+def by_own_key(obj: Object) -> Iterable[Key]:
+    meta = obj["metadata"]
+    return (Key(meta.get("namespace", ""), meta["name"]),)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A kind to watch, and the keys of the controller's work that a change to one of its objects wakes."""
+
+    kind: str
+    keys: Callable[[Object], Iterable[Key]] = by_own_key
+    labels: str = ""
+    fields: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controller:
+    """`name` is also its service account in kube-system, such as `replicaset-controller`.
+
+    `observe` returns None where there is nothing to do; `decide` gets what it returned, and the time now in seconds.
+    """
+
+    name: str
+    watches: tuple[Watch, ...]
+    observe: Callable[[Cache, Key], Any]
+    decide: Callable[[Any, float], Plan]
+    indexes: dict[str, tuple[str, Callable[[Object], Iterable[str]]]] = field(default_factory=dict)
+    workers: int = 4

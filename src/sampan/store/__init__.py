@@ -1,0 +1,4 @@
+"""The revisioned log with watch under the API server: SQLite on disk, memory for tests.
+
+`api` is the contract, and one contract suite holds over every store. Start with `api`.
+"""
