@@ -1,13 +1,13 @@
 """The store's contract: a revisioned log of key and value, with watch. One suite tests every implementation.
 
 Keys are paths such as `/core/pods/default/web`, values opaque bytes. Every write gets the next revision, a
-positive integer that grows without gaps in one store. A write returns only once it is durable. Beside each revision
-stands its *cause*: a traceparent, or the empty string.
+positive integer that grows without gaps in one store. A write returns only once it is durable. Beside each
+revision stands its *cause*: a traceparent, or the empty string.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,7 +34,8 @@ class Page:
 class Event:
     """One write: `value` is None for a delete, `previous` is None for a create.
 
-    The record as it was before the write is `previous`, with its own revision; `cause` is the write's traceparent.
+    The record as it was before the write is `previous`, with its own revision; `cause` is the write's
+    traceparent; `time` is when it was written, in seconds since the epoch.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Event:
     value: bytes | None
     previous: Record | None
     cause: str
+    time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,10 @@ class Future(StoreError):
 
 
 class Watch(Protocol):
-    """Events in revision order, in batches. Iteration raises Compacted when the reader fell too far behind."""
+    """Events in revision order, in batches.
+
+    Iteration raises Compacted when the reader fell too far behind.
+    """
 
     def __aiter__(self) -> AsyncIterator[list[Event]]: ...
 
@@ -100,7 +105,7 @@ class Store(Protocol):
 
     @property
     def oldest(self) -> int:
-        """The oldest revision that reads and watches may still name."""
+        """The oldest revision that reads and watches may still name, where no prefix is compacted further."""
 
     async def get(self, key: str, revision: int = 0) -> Record | None:
         """The record of `key` now, or as of `revision`. Raises Compacted, Future."""
@@ -124,16 +129,32 @@ class Store(Protocol):
         """Delete a key that is at revision `expected`; return the delete's revision. Raises Conflict."""
 
     def watch(self, prefix: str, after: int) -> Watch:
-        """Every later event on keys that start with `prefix`. Raises Compacted at once where `after` is not kept."""
+        """Every later event on keys that start with `prefix`.
+
+        Raises at once Compacted where `after` is not kept, and Future where it is not written yet.
+        """
 
     async def cause(self, revision: int) -> str:
         """The traceparent of the write that made `revision`, or the empty string where none is kept."""
 
-    async def history(self, key: str) -> list[Entry]:
+    async def history(self, key: str) -> Sequence[Entry]:
         """The kept writes of one key, oldest first."""
 
-    async def compact(self, revision: int) -> None:
-        """Forget what only revisions before `revision` could see."""
+    async def revision_at(self, time: float) -> int:
+        """The latest kept revision written at or before `time` (seconds since the epoch);
+
+        0 where there is none.
+        """
+
+    async def size(self) -> int:
+        """How many bytes the store occupies, history included."""
+
+    async def compact(self, revision: int, prefix: str = "") -> None:
+        """Forget what only revisions before `revision` could see, of keys that start with `prefix`.
+
+        Reads and watches that touch such keys and name an older revision then raise Compacted. Writes go on
+        meanwhile.
+        """
 
     async def close(self) -> None:
         """Finish what was begun, and let go of everything."""
