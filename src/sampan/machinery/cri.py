@@ -1,8 +1,8 @@
 """The Container Runtime Interface's messages, and the seam between node and engine.
 
 `messages` holds every message class and enumeration of `runtime.v1` by name, made from a descriptor set that
-`tools/descriptors.py` compiles from the module k8s.io/cri-api; `methods` is the table of its calls, for gRPC. In one
-process the node calls the engine through `Cri` directly; elsewhere the same calls go over gRPC.
+`tools/descriptors.py` compiles from the module k8s.io/cri-api; `methods` is the table of its calls, for gRPC.
+In one process the node calls the engine through `Cri` directly; elsewhere the same calls go over gRPC.
 Source: k8s.io/cri-api v0.37, pkg/apis/runtime/v1/api.proto.
 """
 
@@ -37,7 +37,8 @@ class Cri(Protocol):
 
 
 class Messages:
-    """Message classes (`messages.PodSandboxConfig`), enumerations and their values (`messages.SANDBOX_READY`) by name.
+    """Message classes (`messages.PodSandboxConfig`), enumerations and their values (`messages.SANDBOX_READY`)
+    by name.
 
     Each is made on its first use; loading the descriptors takes a few ms once.
     """
@@ -70,7 +71,9 @@ messages = Messages()
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One call: `path` is `/runtime.v1.RuntimeService/Version`, and `stream` tells that responses are streamed."""
+    """One call: `path` is `/runtime.v1.RuntimeService/Version`, and `stream` tells that responses are
+    streamed.
+    """
 
     name: str
     service: str

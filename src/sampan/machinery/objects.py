@@ -49,3 +49,12 @@ def changed(obj: Object, path: tuple[str, ...], value: Any) -> Object:
     else:
         copy[head] = value
     return copy
+
+
+def get(obj: Any, path: str, default: Any = None) -> Any:
+    """The value at a dotted path such as `spec.template.metadata`, or `default` where it is absent or null."""
+    for name in path.split("."):
+        if not isinstance(obj, dict):
+            return default
+        obj = obj.get(name)
+    return default if obj is None else obj
