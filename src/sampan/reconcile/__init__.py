@@ -1,4 +1,4 @@
-"""The loop that runs a plan: queues, backoff, leases. Controllers only observe and decide; this acts.
+"""The loop that runs a plan: queues, backoff, events, leases. Controllers only observe and decide; this acts.
 
-Start with `controller`.
+Start with `controller` (what a controller is), then `loop` (how it is run).
 """

@@ -1,18 +1,20 @@
 """What a controller is: a name, what it watches, and a decision.
 
-A decision is a plain function: `observe` gathers what it needs from the informers' copies (no I/O), `decide` makes
-of that a `Plan`. The loop (`loop`) carries the plan out under the controller's own identity, within the trace that
-caused it, and comes back after a conflict, an error (with backoff), or the plan's own `again`.
+A decision is a plain function: `observe` gathers what it needs from the informers' copies (no I/O),
+`decide` makes of that a `Plan`. The loop (`loop`) carries the plan out under the controller's own identity,
+within the trace that caused it, and comes back after a conflict, an error (with backoff), or the plan's own
+`again`. It does not decide on a key again before the informers have seen what the last plan wrote: no
+controller creates twice because its copy is old.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sampan.client.api import PatchType, Propagation
-from sampan.machinery.objects import Key, Object
+from sampan.machinery.objects import Key, Object, key, owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +53,33 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteAll:
+    """Delete every object of `kind` that `namespace` holds on the server now, whatever the cache knows."""
+
+    kind: str
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
-    """Record an Event about `about`; the loop counts repetitions into one Event object."""
+    """Record an Event about `about`; repetitions are counted into one Event object. `type` is Normal or
+    Warning.
+    """
 
     about: Object
-    kind: str
     type: str
     reason: str
     message: str
 
 
-Action = Create | Update | Patch | Delete | Emit
+Action = Create | Update | Patch | Delete | DeleteAll | Emit
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do, in order; `again` asks to be called again after so many seconds. An empty plan is content."""
+    """What to do, in order; `again` asks to be called again after so many seconds. An empty plan is
+    content.
+    """
 
     actions: tuple[Action, ...] = ()
     again: float | None = None
@@ -83,31 +96,57 @@ class Cache(Protocol):
         """Objects under a named index; `owner` (by the controlling owner's uid) always exists."""
 
 
-def by_own_key(obj: Object) -> Iterable[Key]:
-    meta = obj["metadata"]
-    return (Key(meta.get("namespace", ""), meta["name"]),)
+def by_own_key(cache: Cache, obj: Object) -> Iterable[Key]:
+    return (key(obj),)
+
+
+def by_owner(kind: str) -> Callable[[Cache, Object], Iterable[Key]]:
+    """Wakes the controlling owner, where it is of `kind`, such as `ReplicaSet`."""
+
+    def keys(cache: Cache, obj: Object) -> Iterable[Key]:
+        ref = owner(obj)
+        return (
+            (Key(obj["metadata"].get("namespace", ""), ref["name"]),) if ref and ref["kind"] == kind else ()
+        )
+
+    return keys
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A kind to watch, and the keys of the controller's work that a change to one of its objects wakes."""
+    """A kind to watch, and the keys of the controller's work that a change to one of its objects wakes.
+
+    `keys` is asked about the object as it was before and as it is after the change.
+    """
 
     kind: str
-    keys: Callable[[Object], Iterable[Key]] = by_own_key
-    labels: str = ""
-    fields: str = ""
+    keys: Callable[[Cache, Object], Iterable[Key]] = by_own_key
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index over a kind's objects, which `Cache.index` reads: an object stands under each of `values`."""
+
+    kind: str
+    name: str
+    values: Callable[[Object], Iterable[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controller:
     """`name` is also its service account in kube-system, such as `replicaset-controller`.
 
-    `observe` returns None where there is nothing to do; `decide` gets what it returned, and the time now in seconds.
+    `observe` returns None where there is nothing to do; `decide` gets what it returned, and the time now in
+    seconds.
     """
 
     name: str
     watches: tuple[Watch, ...]
     observe: Callable[[Cache, Key], Any]
     decide: Callable[[Any, float], Plan]
-    indexes: dict[str, tuple[str, Callable[[Object], Iterable[str]]]] = field(default_factory=dict)
+    indexes: tuple[Index, ...] = ()
     workers: int = 4
+    # Keys to decide once at the start, for work that no object wakes, such as a periodic sweep.
+    always: tuple[Key, ...] = ()
+    # What spans say is reconciled; the first watched kind where empty.
+    subject: str = ""

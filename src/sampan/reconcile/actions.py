@@ -1,0 +1,105 @@
+"""Carries out a plan: one API call for each action, in order.
+
+What is already as the action wants it is no failure: a Delete of what is gone, a Create of what is there.
+Every write gives a `Written`, by which the loop knows when the informers have caught up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sampan.client.api import ApiError, Client
+from sampan.machinery.objects import Key, Object, key
+from sampan.reconcile.controller import Action, Create, Delete, DeleteAll, Emit, Patch, Update
+
+
+class Events(Protocol):
+    """Where Emit actions go; `events.Recorder` is the one that writes them."""
+
+    def emit(self, about: Object, type: str, reason: str, message: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A write to await in the informers: `revision` must be seen, or, for a delete, the object `uid` be
+    gone or going.
+    """
+
+    kind: str
+    revision: int = 0
+    key: Key | None = None
+    uid: str = ""
+
+
+def revision(obj: Object) -> int:
+    """The object's resourceVersion as a number, comparable within a cluster (KEP-5504); 0 where it has
+    none.
+    """
+    text = str(obj.get("metadata", {}).get("resourceVersion", ""))
+    return int(text) if text.isdigit() else 0
+
+
+async def perform(action: Action, client: Client, events: Events) -> Written | None:
+    """Do one action. Raises ApiError and Unavailable, save where the outcome stands already."""
+    match action:
+        case Emit():
+            events.emit(action.about, action.type, action.reason, action.message)
+            return None
+        case Create():
+            return await _create(action, client)
+        case Update():
+            made = await client.update(action.kind, action.object, subresource=action.subresource)
+            return Written(action.kind, revision(made))
+        case Patch():
+            made = await client.patch(
+                action.kind,
+                action.key.name,
+                action.key.namespace,
+                action.patch,
+                type=action.type,
+                subresource=action.subresource,
+            )
+            return Written(action.kind, revision(made))
+        case Delete():
+            return await _delete(action, client)
+        case DeleteAll():
+            return await _delete_all(action, client)
+
+
+async def _create(action: Create, client: Client) -> Written | None:
+    try:
+        made = await client.create(action.kind, action.object)
+    except ApiError as e:
+        if e.reason != "AlreadyExists":
+            raise
+        # Someone made it, perhaps we before a crash: decide again with what the informers say of it.
+        found = await client.get(action.kind, *reversed(key(action.object)))
+        return Written(action.kind, revision(found))
+    return Written(action.kind, revision(made))
+
+
+async def _delete(action: Delete, client: Client) -> Written | None:
+    try:
+        await client.delete(
+            action.kind,
+            action.key.name,
+            action.key.namespace,
+            uid=action.uid,
+            grace=action.grace,
+            propagation=action.propagation,
+        )
+    except ApiError as e:
+        # Conflict means that the name belongs to another object by now; ours is gone.
+        if e.reason not in ("NotFound", "Conflict"):
+            raise
+    return Written(action.kind, key=action.key, uid=action.uid)
+
+
+async def _delete_all(action: DeleteAll, client: Client) -> Written:
+    listing = await client.list(action.kind, action.namespace)
+    for obj in listing.items:
+        if "deletionTimestamp" not in obj["metadata"]:
+            uid = obj["metadata"].get("uid", "")
+            await _delete(Delete(action.kind, key(obj), uid), client)
+    return Written(action.kind, int(listing.revision) if listing.items else 0)

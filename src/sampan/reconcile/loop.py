@@ -1,0 +1,187 @@
+"""Runs controllers over shared informers: queues, decides, carries out plans, and comes back when needed.
+
+One `Runner` for each controller. A change wakes keys; each key is observed and decided by one task at a
+time, at most `workers` of them at once. A plan that does something is a span, child of the first change
+that woke it and linked to the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from sampan.client.api import ApiError, Change, Client, Unavailable
+from sampan.host import trace
+from sampan.machinery.objects import Key, Object
+from sampan.reconcile import actions
+from sampan.reconcile.actions import Written
+from sampan.reconcile.controller import Cache, Controller, Plan, Watch
+from sampan.reconcile.events import Recorder
+from sampan.reconcile.queue import Queue
+
+# How long a key waits for the informers to see its own writes before it is decided regardless.
+PATIENCE = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Informers(Cache, Protocol):
+    """The shared copies (`sampan.client.informer`), as the loop uses them."""
+
+    def add_index(self, kind: str, name: str, values: Callable[[Object], Iterable[str]], /) -> None: ...
+
+    def subscribe(self, kind: str, handler: Callable[[Change, Object | None], None], /) -> None: ...
+
+    async def synced(self, kinds: Iterable[str], /) -> None: ...
+
+
+async def run(
+    controllers: Iterable[Controller], client_for: Callable[[str], Client], informers: Informers
+) -> None:
+    """Run every controller, each through `client_for(its name)`, until cancelled.
+
+    `informers.run()` is the caller's: the informers are shared with other components of the process.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        for controller in controllers:
+            client = client_for(controller.name)
+            recorder = Recorder(client, controller.name)
+            tasks.create_task(recorder.run(), name=f"{controller.name} events")
+            runner = Runner(controller, client, informers, recorder)
+            tasks.create_task(runner.run(), name=controller.name)
+
+
+class Progress:
+    """Which writes the informers have seen, by the latest revision that came in for each kind."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._latest: dict[str, int] = {}
+
+    def note(self, kind: str, obj: Object) -> None:
+        self._latest[kind] = max(self._latest.get(kind, 0), actions.revision(obj))
+
+    def seen(self, written: Written) -> bool:
+        if written.key is None:
+            return self._latest.get(written.kind, 0) >= written.revision
+        found = self._cache.get(written.kind, written.key)
+        if found is None or (written.uid and found["metadata"].get("uid") != written.uid):
+            return True
+        return "deletionTimestamp" in found["metadata"]
+
+
+class Runner:
+    """One controller's queue and workers."""
+
+    def __init__(
+        self, controller: Controller, client: Client, informers: Informers, events: actions.Events
+    ) -> None:
+        self._controller, self._client, self._informers, self._events = controller, client, informers, events
+        self._queue = Queue()
+        self._woken = asyncio.Event()
+        self._slots = asyncio.Semaphore(controller.workers)
+        self._progress = Progress(informers)
+        self._pending: dict[Key, tuple[float, list[Written]]] = {}
+        # Keys that wait for their own writes to be seen, or for a retry, with the causes of their waking.
+        self._parked: set[Key] = set()
+        self._carried: dict[Key, list[trace.Cause]] = {}
+        self._kinds = {watch.kind for watch in controller.watches}
+        self._subject = controller.subject or controller.watches[0].kind
+        for index in controller.indexes:
+            informers.add_index(index.kind, index.name, index.values)
+        for watch in controller.watches:
+            informers.subscribe(watch.kind, self._handler(watch))
+
+    async def run(self) -> None:
+        await self._informers.synced(self._kinds)
+        for key in self._controller.always:
+            self._queue.add(key)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._slots.acquire()
+                key, causes = await self._next()
+                tasks.create_task(self._work(key, causes), name=f"{self._controller.name} {key}")
+
+    def _handler(self, watch: Watch) -> Callable[[Change, Object | None], None]:
+        def handle(change: Change, old: Object | None) -> None:
+            self._progress.note(watch.kind, change.object)
+            cause = trace.parse(change.cause)
+            causes = (cause,) if cause else ()
+            for obj in (change.object,) if old is None else (old, change.object):
+                for key in watch.keys(self._informers, obj):
+                    self._queue.add(key, causes)
+            for key in [key for key in self._parked if self._caught_up(key)]:
+                self._parked.discard(key)
+                self._queue.add(key)
+            if len(self._queue):
+                self._woken.set()
+
+        return handle
+
+    async def _next(self) -> tuple[Key, list[trace.Cause]]:
+        clock = asyncio.get_running_loop().time
+        while (item := self._queue.pop(clock())) is None:
+            self._woken.clear()
+            try:
+                async with asyncio.timeout_at(self._queue.next_time()):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+        return item
+
+    async def _work(self, key: Key, causes: list[trace.Cause]) -> None:
+        now = asyncio.get_running_loop().time()
+        causes = self._carried.pop(key, []) + causes
+        try:
+            if not self._caught_up(key) and now < self._pending[key][0]:
+                self._parked.add(key)
+                self._carried[key] = causes
+                self._queue.add_at(key, self._pending[key][0])
+                return
+            self._pending.pop(key, None)
+            self._parked.discard(key)
+            await self._reconcile(key, causes)
+            self._queue.forget(key)
+        except (ApiError, Unavailable) as e:
+            level = logging.DEBUG if isinstance(e, ApiError) and e.reason == "Conflict" else logging.WARNING
+            log.log(level, "%s: %s: %s", self._controller.name, key, e)
+            self._retry(key, causes)
+        except Exception:
+            log.exception("%s: cannot decide on %s", self._controller.name, key)
+            self._retry(key, causes)
+        finally:
+            self._queue.done(key)
+            self._slots.release()
+            self._woken.set()
+
+    async def _reconcile(self, key: Key, causes: list[trace.Cause]) -> None:
+        observed = self._controller.observe(self._informers, key)
+        if observed is None:
+            return
+        plan = self._controller.decide(observed, time.time())
+        if plan.actions:
+            with trace.span(f"reconcile {self._subject} {key}", self._controller.name, causes=causes):
+                await self._perform(key, plan)
+        if plan.again is not None:
+            self._queue.add_at(key, asyncio.get_running_loop().time() + max(plan.again, 0.0))
+
+    async def _perform(self, key: Key, plan: Plan) -> None:
+        pending: list[Written] = []
+        try:
+            for action in plan.actions:
+                written = await actions.perform(action, self._client, self._events)
+                if written and written.kind in self._kinds:
+                    pending.append(written)
+        finally:
+            if pending:
+                self._pending[key] = (asyncio.get_running_loop().time() + PATIENCE, pending)
+
+    def _caught_up(self, key: Key) -> bool:
+        return key not in self._pending or all(map(self._progress.seen, self._pending[key][1]))
+
+    def _retry(self, key: Key, causes: list[trace.Cause]) -> None:
+        self._carried[key] = causes
+        self._queue.retry(key, asyncio.get_running_loop().time())
