@@ -1,0 +1,113 @@
+"""Mounts by system call, without a child process, and what /proc says is mounted.
+
+The calls block (briefly, or as long as the file system takes): call them in a thread. Sources: mount(2),
+umount2(2), proc_pid_mountinfo(5).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
+REMOUNT, BIND, REC = 32, 4096, 16384
+UNBINDABLE, PRIVATE, SLAVE, SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
+DETACH, NOFOLLOW = 2, 8
+
+
+@cache
+def libc() -> ctypes.CDLL:
+    """The C library, loaded once; its calls release the interpreter's lock and set errno."""
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def mount(source: str | Path, target: str | Path, fstype: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2). Raises OSError, naming the target."""
+    words = (os.fsencode(source), os.fsencode(target), fstype.encode() or None)
+    if libc().mount(*words, ctypes.c_ulong(flags), data.encode() or None):
+        raise _error(target)
+
+
+def bind(source: str | Path, target: str | Path, *, readonly: bool = False, recursive: bool = True) -> None:
+    """Make `source` appear at `target`, which must exist and be of the same sort."""
+    mount(source, target, flags=BIND | (REC if recursive else 0))
+    if readonly:
+        mount("none", target, flags=BIND | REMOUNT | RDONLY)
+
+
+def unmount(target: str | Path, *, lazy: bool = False) -> bool:
+    """Take away the topmost mount at `target`;
+
+    False when there is none. Raises OSError, such as EBUSY unless `lazy`.
+    """
+    if libc().umount2(os.fsencode(target), NOFOLLOW | (DETACH if lazy else 0)) == 0:
+        return True
+    if ctypes.get_errno() in (22, 2):  # EINVAL: nothing is mounted there; ENOENT: there is no such path
+        return False
+    raise _error(target)
+
+
+def unmount_below(directory: str | Path) -> list[str]:
+    """Take away every mount at or below a directory, the innermost first, in use or not; the paths that were
+    mounted.
+    """
+    found = [m.target for m in below(directory)]
+    for target in reversed(found):
+        unmount(target, lazy=True)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A line of mountinfo: what is mounted where, and the part of the file system that shows there."""
+
+    target: str
+    fstype: str
+    source: str
+    root: str
+    options: str
+    propagation: str
+
+
+def parse(mountinfo: str) -> Iterator[Mount]:
+    """The mounts that a mountinfo file lists, in the order they were made."""
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        _, _, _, root, target, options, *optional = left.split(" ")
+        fstype, source, _ = right.split(" ", 2)
+        yield Mount(_plain(target), fstype, _plain(source), _plain(root), options, " ".join(optional))
+
+
+def all() -> list[Mount]:
+    """Every mount that this process sees."""
+    return list(parse(Path("/proc/self/mountinfo").read_text(errors="surrogateescape")))
+
+
+def below(directory: str | Path) -> list[Mount]:
+    """The mounts at or below a directory, in the order they were made."""
+    top = os.fspath(directory).rstrip("/")
+    return [m for m in all() if m.target == top or m.target.startswith(top + "/")]
+
+
+def mounted(target: str | Path) -> bool:
+    """Whether something is mounted exactly there."""
+    wanted = os.fspath(target)
+    return any(m.target == wanted for m in all())
+
+
+def _plain(text: str) -> str:
+    """The kernel writes blank, tab, newline and backslash as octal escapes."""
+    if "\\" not in text:
+        return text
+    for escape, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(escape, char)
+    return text
+
+
+def _error(target: str | Path) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), os.fspath(target))
