@@ -56,5 +56,9 @@ def allowed(part: str, target: str) -> bool:
 
 
 def test_imports_point_one_way() -> None:
-    wrong = [f"{path}: {part} must not import {target}" for path, part, target in imports() if not allowed(part, target)]
+    wrong = [
+        f"{path}: {part} must not import {target}"
+        for path, part, target in imports()
+        if not allowed(part, target)
+    ]
     assert not wrong, "\n".join(wrong)

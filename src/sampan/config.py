@@ -1,7 +1,7 @@
 """The one typed configuration of a cluster: where it keeps things, and what it listens on.
 
-Made by `sampan up` from its flags and the lease of address ranges, written to `cluster.json` in the state directory, and read by
-every process of the cluster.
+Made by `sampan up` from its flags and the lease of address ranges, written to `cluster.json` in the state directory,
+and read by every process of the cluster.
 """
 
 from __future__ import annotations
@@ -59,6 +59,10 @@ class Config:
     node_ports: tuple[int, int] = (30000, 32767)
     # Extra addresses that the API listens on and its certificate names, beside loopback and the pod bridge.
     listen: tuple[str, ...] = ()
+    # Where the administrator's kubeconfig is written; empty for `admin.kubeconfig` in the state directory.
+    kubeconfig_file: str = ""
+    # The ordinary user whom `sudo sampan up` serves: the kubeconfig and the supervisor's socket are theirs.
+    owner: int = 0
     ranges: Ranges = field(default_factory=Ranges)
 
     @property
@@ -83,7 +87,12 @@ class Config:
 
     @property
     def kubeconfig(self) -> Path:
-        return self.state / "admin.kubeconfig"
+        return Path(self.kubeconfig_file) if self.kubeconfig_file else self.state / "admin.kubeconfig"
+
+    @property
+    def file(self) -> Path:
+        """Where this configuration is kept; it holds no secrets."""
+        return self.state / "cluster.json"
 
     def node_state(self, node: str) -> Path:
         return self.state / "nodes" / node
@@ -97,6 +106,12 @@ class Config:
         """`NAME` for a single node, else `NAME-1` and so on; the default cluster's nodes are called `sampan`."""
         stem = "sampan" if self.name == "default" else f"sampan-{self.name}"
         return (stem,) if self.nodes == 1 else tuple(f"{stem}-{i + 1}" for i in range(self.nodes))
+
+    def node_cidr(self, index: int) -> str:
+        """The pod range of a node, by its place in `node_names`."""
+        import ipaddress
+
+        return str(list(ipaddress.ip_network(self.ranges.pods).subnets(new_prefix=24))[index])
 
     def dump(self) -> str:
         return json.dumps(asdict(self), indent=1, default=str)

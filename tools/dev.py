@@ -1,0 +1,55 @@
+"""What `./dev test`, `./dev bench` and `./dev check` run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def python(*words: str) -> int:
+    return subprocess.run([sys.executable, *words], cwd=ROOT, check=False).returncode
+
+
+def check() -> int:
+    """Style, types, import directions; all are run, and any failure fails."""
+    results = [
+        python("-m", "ruff", "format", "--check", "-q", "src", "tests", "tools", "bench"),
+        python("-m", "ruff", "check", "-q", "src", "tests", "tools", "bench"),
+        python("-m", "mypy"),
+        python("-m", "pytest", "tests/test_imports.py", "tests/test_house.py"),
+    ]
+    return max(results)
+
+
+def test(words: list[str]) -> int:
+    """The tests that suit every change; --all adds the campaigns. Root tests need root, so say so early."""
+    if os.geteuid() != 0:
+        print(
+            "./dev test: the tests make namespaces, mounts and containers; run them as root", file=sys.stderr
+        )
+        return 1
+    from sampan.cli import doctor
+
+    doctor.ensure(doctor.missing())
+    everything = "--all" in words
+    rest = [w for w in words if w != "--all"]
+    chosen = rest if any(not w.startswith("-") for w in rest) else [*rest, "tests"]
+    marks = [] if everything else ["-m", "not campaign"]
+    return python("-m", "pytest", "-n", "4", "--dist", "worksteal", *marks, *chosen)
+
+
+def bench(words: list[str]) -> int:
+    return python("-m", "bench", *words)
+
+
+def main() -> int:
+    command, *words = sys.argv[1:]
+    return {"check": lambda: check(), "test": lambda: test(words), "bench": lambda: bench(words)}[command]()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
