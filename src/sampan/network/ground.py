@@ -1,0 +1,107 @@
+"""What a node's network namespace has before its first pod: a link for the node's own addresses, forwarding, rules.
+
+Pods are not ports of a bridge: each has a link of its own to the node, and a /32 route. All traffic between pods is
+thus routed, passes the rules, and cannot carry a forged source. The link named `ranges.bridge` has no ports where
+there is one node; it holds the addresses that pods know: their gateway, the API's, and that of the cluster DNS.
+
+The table `ranges.table` is written here and by `pods` (host ports); `services` has a table of its own.
+"""
+
+from __future__ import annotations
+
+from sampan.host import netlink, netns, nft
+from sampan.host.netlink import Netlink
+from sampan.network.addresses import NodeNetwork, mac
+
+# Kernel parameters of a node's namespace.
+SYSCTLS = {
+    "net/ipv4/ip_forward": "1",
+    "net/ipv4/conf/all/send_redirects": "0",
+}
+DEFAULT_MTU = 1500
+
+
+def rules(node: NodeNetwork) -> str:
+    """The script that brings the node's table into its proper state and keeps host ports that stand in it."""
+    t = f"ip {node.ranges.table}"
+    port = "meta l4proto { tcp, udp, sctp } dnat ip to"
+    chains = {
+        # Loopback addresses never travel: only the node itself may use them (CVE-2020-8558).
+        "loopback": (
+            "type filter hook prerouting priority raw; policy accept;",
+            *(f'iifname "{d}" ip saddr 127.0.0.0/8 drop' for d in node.devices),
+            *(f'iifname "{d}" ip daddr 127.0.0.0/8 drop' for d in node.devices),
+        ),
+        "hostports": (
+            "",
+            f"fib daddr type local {port} ip daddr . meta l4proto . th dport map @hostports",
+            f"fib daddr type local {port} meta l4proto . th dport map @hostports-any",
+        ),
+        "prerouting": ("type nat hook prerouting priority dstnat; policy accept;", "jump hostports"),
+        "output": ("type nat hook output priority -100; policy accept;", "jump hostports"),
+        "postrouting": ("type nat hook postrouting priority srcnat; policy accept;", *_masquerade(node)),
+    }
+    lines = [
+        f"add table {t}",
+        f"add map {t} hostports {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}",
+        f"add map {t} hostports-any {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}",
+        f"add set {t} hairpin {{ type ipv4_addr . ipv4_addr; }}",
+    ]
+    for name, (base, *_) in chains.items():
+        lines += [
+            f"add chain {t} {name} {{ {base} }}" if base else f"add chain {t} {name}",
+            f"flush chain {t} {name}",
+        ]
+    for name, (_, *body) in chains.items():
+        lines += [f"add rule {t} {name} {rule}" for rule in body]
+    return "\n".join(lines) + "\n"
+
+
+def _masquerade(node: NodeNetwork) -> list[str]:
+    # To oneself through a service or a host port: the answer must come back through the node.
+    found = ["ct status dnat ip saddr . ip daddr @hairpin masquerade"]
+    # From the node's own loopback to a pod, through a node port.
+    found += [f'oifname "{d}" ip saddr 127.0.0.0/8 masquerade' for d in node.devices]
+    if node.edge:
+        pods, services = node.ranges.pods, node.ranges.services
+        found.append(
+            f"ip saddr {pods} ip daddr != {{ {pods}, {services} }} fib daddr type != local masquerade fully-random"
+        )
+    return found
+
+
+def prepare(node: NodeNetwork, mtu: int = 0) -> int:
+    """Bring the calling thread's namespace into the state that pods need; returns the MTU. Idempotent; blocks.
+
+    Raises NetlinkError, OSError or NftError.
+    """
+    bridge = node.ranges.bridge
+    with Netlink() as kernel:
+        mtu = mtu or uplink_mtu(kernel)
+        kernel.send(
+            netlink.bridge(bridge, mac=mac(node.host if node.edge else node.gateway), mtu=mtu),
+            netlink.link("lo", up=True),
+        )
+        index = netlink.index(bridge)
+        local = [(netlink.ROUTE_LOCALNET, 1), (netlink.SEND_REDIRECTS, 0)]
+        kernel.send(
+            netlink.link(bridge, ipv4=local, ipv6=False),
+            netlink.link(bridge, up=True),
+            *(netlink.address(index, f"{a}/32") for a in own_addresses(node)),
+            netlink.route(node.ranges.services, index, source=node.gateway),
+        )
+    netns.write_sysctls(SYSCTLS)
+    nft.run(rules(node))
+    return mtu
+
+
+def own_addresses(node: NodeNetwork) -> tuple[str, ...]:
+    """The addresses on the node's own link, the first of which it speaks from."""
+    api = (node.host,) if node.edge else ()
+    return (node.gateway, *api, node.ranges.dns)
+
+
+def uplink_mtu(kernel: Netlink) -> int:
+    """The MTU of the link with the default route, which pods need no more than."""
+    default = {r.index for r in kernel.routes() if r.destination == "0.0.0.0/0"}
+    return min((link.mtu for link in kernel.links() if link.index in default), default=DEFAULT_MTU)
