@@ -1,8 +1,9 @@
 """What an HTTP handler gets and gives.
 
 A handler is `async def handler(request: Request) -> Response`. The server has parsed the head; a body is read
-whole with `await request.body()` (limited in size) or piecewise with `request.chunks()`. A `Response` carries bytes, an async
-iterator of bytes (sent chunked as they come), a `File` (sent with sendfile), or an `Upgrade` that takes the connection over.
+whole with `await request.body()` (limited in size) or piecewise with `request.chunks()`. A `Response` carries
+bytes, an async iterator of bytes (sent chunked as they come), a `File` (sent with sendfile), or an `Upgrade`
+that takes the connection over.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """Answer 101 with the response's headers, then hand the connection to `run`; it is closed when that returns."""
+    """Answer 101 with the response's headers, then hand the connection to `run`;
+
+    It is closed when that returns.
+    """
 
     run: Callable[[Connection], Awaitable[None]]
 
@@ -62,7 +66,10 @@ class Response:
 
 @dataclass(slots=True)
 class Peer:
-    """Who is at the other end: address, and the DER of the client certificate that TLS has verified, if any."""
+    """Who is at the other end:
+
+    Address, and the DER of the client certificate that TLS has verified, if any.
+    """
 
     address: str
     certificate: bytes | None = None
