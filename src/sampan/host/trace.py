@@ -93,9 +93,9 @@ def span(
 
     The rest of `causes` become links. An exception is noted as the span's error and goes on.
     """
-    first, *rest = list(causes) or [None]
+    given = tuple(causes)
     outer = _current.get()
-    parent = first or (outer.cause if outer else None)
+    parent = given[0] if given else outer.cause if outer else None
     own = Cause(parent.trace_id if parent else os.urandom(16).hex(), os.urandom(8).hex())
     made = Span(
         name,
@@ -105,7 +105,7 @@ def span(
         peer=peer,
         start=time.time_ns(),
         attributes=attributes or {},
-        links=tuple(c for c in rest if c),
+        links=given[1:],
     )
     token = _current.set(made)
     try:

@@ -1,0 +1,102 @@
+"""A sequence diagram as data: who takes part, and who told whom what, in order of time.
+
+From spans: a span whose parent ran elsewhere is a message from the parent's service to its own; one with a peer, a
+message to the peer; any other, a note on its own line. Equal neighbours are folded into one with a count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from sampan.host.trace import Span
+
+PERSON = "you"
+SERVER = "kube-apiserver"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """`at` and `took` are milliseconds from the beginning of the operation; `source` equal to `target` is own work.
+
+    `told` marks what the receiver learnt by watching, not by being asked. `times` counts folded repetitions.
+    """
+
+    source: str
+    target: str
+    text: str
+    at: float
+    took: float
+    told: bool = False
+    error: str = ""
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    title: str
+    participants: tuple[str, ...]
+    messages: tuple[Message, ...]
+    took: float
+    left_out: int = 0
+
+
+def sequence(title: str, spans: Iterable[Span], *, most: int = 60) -> Sequence:
+    """The diagram of an operation, with at most `most` messages; `left_out` counts the rest."""
+    ordered = sorted(spans, key=lambda s: (s.start, -s.end))
+    if not ordered:
+        return Sequence(title, (), (), 0.0)
+    begun = ordered[0].start
+    by_id = {s.cause.span_id: s for s in ordered}
+    folded = fold(_message(s, by_id.get(s.parent), begun) for s in ordered)
+    shown = folded[:most]
+    people = dict.fromkeys(name for m in shown for name in (m.source, m.target))
+    ended = max(s.end for s in ordered)
+    return Sequence(title, tuple(people), tuple(shown), (ended - begun) / 1e6, len(folded) - len(shown))
+
+
+def _message(span: Span, parent: Span | None, begun: int) -> Message:
+    at, took = (span.start - begun) / 1e6, (span.end - span.start) / 1e6
+    source = parent.service if parent else _outside(span)
+    target = span.service
+    told = source == SERVER and target != SERVER
+    if span.peer:
+        source, target, told = span.service, span.peer, False
+    return Message(source, target, span.name, at, took, told, span.error)
+
+
+def _outside(span: Span) -> str:
+    """Who began a trace: the person's tool for a request, else the component itself."""
+    if span.service != SERVER:
+        return span.service
+    if span.attributes.get("kubectl.command"):
+        return "kubectl"
+    return span.attributes.get("user", PERSON)
+
+
+def fold(messages: Iterable[Message]) -> list[Message]:
+    """Make one of neighbours that say the same between the same two, and of repetitions close by."""
+    folded: list[Message] = []
+    for message in messages:
+        twin = next(
+            (i for i in range(len(folded) - 1, max(-1, len(folded) - 4), -1) if _same(folded[i], message)),
+            None,
+        )
+        if twin is None:
+            folded.append(message)
+        else:
+            earlier = folded[twin]
+            took = max(earlier.at + earlier.took, message.at + message.took) - earlier.at
+            folded[twin] = replace(earlier, times=earlier.times + 1, took=took)
+    return folded
+
+
+def _same(a: Message, b: Message) -> bool:
+    return (a.source, a.target, a.text, a.error) == (b.source, b.target, b.text, b.error)
+
+
+def duration(milliseconds: float) -> str:
+    """A short duration: 0.4 ms, 12 ms, 3.1 s."""
+    if milliseconds >= 1000:
+        return f"{milliseconds / 1000:.1f} s"
+    return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
