@@ -3,7 +3,7 @@
 Of the range `pods` (a /16), node i (from 0) has the i-th /24 for its pods, whose first address is their gateway. The
 last /24 joins nodes and host: its first address is the host's side of the cluster, where the API listens for
 pods, and node i has the address 10 + i there. A single node lives in the host's own network namespace, so its
-address is the host's. Everything here is pure but `lease` and `release`.
+address is the host's. Otherwise each node has a namespace, and the host is the router between them. Everything here is pure but `lease` and `release`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ class NoRangeLeft(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NodeNetwork:
-    """Where one node stands in the network. `netns` is None for a node in the host's own namespace."""
+    """Where one node stands in the network. `netns` is None for a node in the host's own namespace.
+
+    The host of several nodes is described in the same way, with neither a name nor pods: `router`.
+    """
 
     name: str
     ranges: Ranges
@@ -51,6 +54,18 @@ class NodeNetwork:
     def edge(self) -> bool:
         """Whether what leaves this node for the outside leaves the machine, so that it must masquerade pods."""
         return self.netns is None
+
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        """The addresses on the node's own link, the first of which it speaks from."""
+        if not self.pod_cidr:
+            return (self.host,)
+        return (self.gateway, *((self.host,) if self.edge else ()), self.ranges.dns)
+
+    @property
+    def link(self) -> str:
+        """The host's end of the link to this node, where the node has a namespace."""
+        return f"{self.ranges.bridge}-n{IPv4Address(self.address).packed[3]}"
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -80,6 +95,12 @@ def pod_cidr(ranges: Ranges, index: int) -> str:
 def single(name: str, ranges: Ranges) -> NodeNetwork:
     """The one node that lives in the namespace it finds itself in."""
     return _node(name, ranges, 0, host_address(ranges), None)
+
+
+def router(ranges: Ranges) -> NodeNetwork:
+    """The host of several nodes, which routes between them and the outside but has no pods."""
+    own = host_address(ranges)
+    return NodeNetwork("", ranges, own, "", own, own)
 
 
 def layout(config: Config) -> tuple[NodeNetwork, ...]:
@@ -152,7 +173,8 @@ def candidates() -> Iterator[Ranges]:
 def choose(taken: Iterable[Ranges], routed: Iterable[IPv4Network], wanted: Ranges | None = None) -> Ranges:
     """The first ranges, `wanted` before all others, that clash with no lease and no route of the machine."""
     taken, routed = list(taken), list(routed)
-    for ranges in (*((wanted,) if wanted else ()), *candidates()):
+    order: list[Ranges] = [wanted] if wanted else []
+    for ranges in (*order, *candidates()):
         own = (IPv4Network(ranges.pods), IPv4Network(ranges.services))
         if any(n.overlaps(r) for n in own for r in routed):
             continue

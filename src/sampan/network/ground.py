@@ -16,7 +16,6 @@ from sampan.network.addresses import NodeNetwork, mac
 # Kernel parameters of a node's namespace.
 SYSCTLS = {
     "net/ipv4/ip_forward": "1",
-    "net/ipv4/conf/all/send_redirects": "0",
 }
 DEFAULT_MTU = 1500
 
@@ -79,26 +78,20 @@ def prepare(node: NodeNetwork, mtu: int = 0) -> int:
     with Netlink() as kernel:
         mtu = mtu or uplink_mtu(kernel)
         kernel.send(
-            netlink.bridge(bridge, mac=mac(node.host if node.edge else node.gateway), mtu=mtu),
+            netlink.bridge(bridge, mac=mac(node.own_addresses[0]), mtu=mtu),
             netlink.link("lo", up=True),
         )
         index = netlink.index(bridge)
-        local = [(netlink.ROUTE_LOCALNET, 1), (netlink.SEND_REDIRECTS, 0)]
+        local = [(netlink.ROUTE_LOCALNET, 1)]
         kernel.send(
             netlink.link(bridge, ipv4=local, ipv6=False),
             netlink.link(bridge, up=True),
-            *(netlink.address(index, f"{a}/32") for a in own_addresses(node)),
+            *(netlink.address(index, f"{a}/32") for a in node.own_addresses),
             netlink.route(node.ranges.services, index, source=node.gateway),
         )
     netns.write_sysctls(SYSCTLS)
     nft.run(rules(node))
     return mtu
-
-
-def own_addresses(node: NodeNetwork) -> tuple[str, ...]:
-    """The addresses on the node's own link, the first of which it speaks from."""
-    api = (node.host,) if node.edge else ()
-    return (node.gateway, *api, node.ranges.dns)
 
 
 def uplink_mtu(kernel: Netlink) -> int:

@@ -168,7 +168,7 @@ class PodNetwork:
                 ends = End(job.link, mac(self.node.gateway)), End(UPLINK, mac(job.address))
                 kernel.send(netlink.veth(*ends, inside, job.mtu))
                 index = netlink.index(job.link)
-                strict = [(netlink.RP_FILTER, 1), (netlink.ROUTE_LOCALNET, 1), (netlink.SEND_REDIRECTS, 0)]
+                strict = [(netlink.RP_FILTER, 1), (netlink.ROUTE_LOCALNET, 1)]
                 kernel.send(
                     netlink.link(job.link, alias=job.sandbox_id, ipv4=strict, ipv6=False),
                     netlink.link(job.link, up=True),
