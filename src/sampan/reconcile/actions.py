@@ -6,11 +6,13 @@ Every write gives a `Written`, by which the loop knows when the informers have c
 
 from __future__ import annotations
 
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 from sampan.client.api import ApiError, Client
-from sampan.machinery.objects import Key, Object, key
+from sampan.machinery.objects import Key, Object, key, owner
 from sampan.reconcile.controller import Action, Create, Delete, DeleteAll, Emit, Patch, Update
 
 
@@ -47,39 +49,61 @@ async def perform(action: Action, client: Client, events: Events) -> Written | N
             events.emit(action.about, action.type, action.reason, action.message)
             return None
         case Create():
-            return await _create(action, client)
+            return await _told(_create(action, client), action, "Create", events)
         case Update():
             made = await client.update(action.kind, action.object, subresource=action.subresource)
             return Written(action.kind, revision(made))
         case Patch():
-            made = await client.patch(
-                action.kind,
-                action.key.name,
-                action.key.namespace,
-                action.patch,
-                type=action.type,
-                subresource=action.subresource,
-            )
-            return Written(action.kind, revision(made))
+            return await _patch(action, client)
         case Delete():
-            return await _delete(action, client)
+            return await _told(_delete(action, client), action, "Delete", events)
         case DeleteAll():
             return await _delete_all(action, client)
 
 
-async def _create(action: Create, client: Client) -> Written | None:
+async def _told(
+    doing: Coroutine[None, None, Written], action: Create | Delete, verb: str, events: Events
+) -> Written:
+    """Await `doing` and tell the object that the action is about how it went, in upstream's words."""
+    if action.about is None:
+        return await doing
+    try:
+        written = await doing
+    except ApiError as e:
+        events.emit(action.about, "Warning", f"Failed{verb}", f"Error {verb[:-1].lower()}ing: {e}")
+        raise
+    noun = action.kind.split(".")[0].removesuffix("s")
+    name = action.object["metadata"]["name"] if isinstance(action, Create) else action.key.name
+    events.emit(action.about, "Normal", f"Successful{verb}", f"{verb}d {noun}: {name}")
+    return written
+
+
+async def _create(action: Create, client: Client) -> Written:
     try:
         made = await client.create(action.kind, action.object)
     except ApiError as e:
         if e.reason != "AlreadyExists":
             raise
-        # Someone made it, perhaps we before a crash: decide again with what the informers say of it.
-        found = await client.get(action.kind, *reversed(key(action.object)))
-        return Written(action.kind, revision(found))
+        made = await client.get(action.kind, *reversed(key(action.object)))
+        # It may be the one we made before a crash; then decide again with what the informers say of it.
+        if (owner(made) or {}).get("uid") != (owner(action.object) or {}).get("uid"):
+            raise
     return Written(action.kind, revision(made))
 
 
-async def _delete(action: Delete, client: Client) -> Written | None:
+async def _patch(action: Patch, client: Client) -> Written:
+    made = await client.patch(
+        action.kind,
+        action.key.name,
+        action.key.namespace,
+        action.patch,
+        type=action.type,
+        subresource=action.subresource,
+    )
+    return Written(action.kind, revision(made))
+
+
+async def _delete(action: Delete, client: Client) -> Written:
     try:
         await client.delete(
             action.kind,
@@ -100,6 +124,18 @@ async def _delete_all(action: DeleteAll, client: Client) -> Written:
     listing = await client.list(action.kind, action.namespace)
     for obj in listing.items:
         if "deletionTimestamp" not in obj["metadata"]:
-            uid = obj["metadata"].get("uid", "")
-            await _delete(Delete(action.kind, key(obj), uid), client)
+            await _delete(Delete(action.kind, key(obj), obj["metadata"].get("uid", "")), client)
     return Written(action.kind, int(listing.revision) if listing.items else 0)
+
+
+def batches(plan: Iterable[Action]) -> Iterator[list[Action]]:
+    """The plan in groups that may be done at once: equal creates, or deletes, in 1, 2, 4, 8, ... at a time.
+
+    That is upstream's slow start: where the first fails, as over a quota, not all the others are tried.
+    """
+    for (verb, _), same in groupby(plan, lambda a: (type(a), getattr(a, "kind", ""))):
+        run, size = list(same), 1
+        while run:
+            yield run[:size]
+            run = run[size:]
+            size *= 2 if verb in (Create, Delete) else 1

@@ -19,8 +19,11 @@ from sampan.machinery.objects import Key, Object, key, owner
 
 @dataclass(frozen=True, slots=True)
 class Create:
+    """`about` is told of the outcome in an event: SuccessfulCreate or FailedCreate."""
+
     kind: str
     object: Object
+    about: Object | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,14 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """`uid` guards against deleting a namesake; `grace` None means the object's own."""
+    """`uid` guards against deleting a namesake; `grace` None means the object's own; `about` as for Create."""
 
     kind: str
     key: Key
     uid: str = ""
     grace: int | None = None
     propagation: Propagation = "Background"
+    about: Object | None = None
 
 
 @dataclass(frozen=True, slots=True)

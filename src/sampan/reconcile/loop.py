@@ -171,10 +171,14 @@ class Runner:
     async def _perform(self, key: Key, plan: Plan) -> None:
         pending: list[Written] = []
         try:
-            for action in plan.actions:
-                written = await actions.perform(action, self._client, self._events)
-                if written and written.kind in self._kinds:
-                    pending.append(written)
+            for batch in actions.batches(plan.actions):
+                done = await asyncio.gather(
+                    *(actions.perform(action, self._client, self._events) for action in batch),
+                    return_exceptions=True,
+                )
+                pending += [w for w in done if isinstance(w, Written) and w.kind in self._kinds]
+                for failure in (d for d in done if isinstance(d, BaseException)):
+                    raise failure
         finally:
             if pending:
                 self._pending[key] = (asyncio.get_running_loop().time() + PATIENCE, pending)
