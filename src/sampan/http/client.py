@@ -11,7 +11,6 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httptools
@@ -369,22 +368,3 @@ def _request_head(method: str, target: str, headers: Mapping[str, str], extra: s
     if head.count("\n") != len(headers) + extra.count("\n") + 2 or " " in target:
         raise ValueError("the request's target or a header has a space or line break where none may be")
     return head.encode("latin-1")
-
-
-def tls_context(*, ca: str | bytes | None = None, cert: Any = None, key: Any = None) -> ssl.SSLContext:
-    """A context that trusts only the authorities in `ca` (PEM text, or the path of a file), and shows a
-    certificate.
-
-    `cert` and `key` are paths. Without `ca` the system's authorities are trusted.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca is None:
-        context.load_default_certs()
-    elif isinstance(ca, bytes):
-        context.load_verify_locations(cadata=ca.decode())
-    else:
-        context.load_verify_locations(cafile=ca)
-    if cert:
-        context.load_cert_chain(cert, key)
-    return context
