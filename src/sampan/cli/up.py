@@ -1,0 +1,92 @@
+"""Start a cluster on this machine, and return when its nodes are Ready.
+
+The first start makes what it needs; a later one goes on where the cluster was stopped or its machine fell. When some
+of its processes died with their supervisor, it adopts those that live and starts the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from sampan.cli import doctor, terminal
+from sampan.cli.clusters import add_name, become_root
+from sampan.cli.problem import Problem
+from sampan.config import Config
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    add_name(parser)
+    parser.add_argument(
+        "--state", type=Path, metavar="DIR", help="where everything is kept (/var/lib/sampan/NAME)"
+    )
+    parser.add_argument("--port", type=int, help="the API's port; 0 for any (6443, or any if that is taken)")
+    parser.add_argument(
+        "--listen", action="append", metavar="ADDRESS", help="an address beside loopback and the bridge"
+    )
+    parser.add_argument(
+        "--nodes", type=int, metavar="N", help="how many nodes, each in its own network namespace (1)"
+    )
+    parser.add_argument(
+        "--kubeconfig", type=Path, metavar="FILE", help="where to write the administrator's kubeconfig"
+    )
+    parser.add_argument("--foreground", action="store_true", help="stay, and stop the cluster on Ctrl-C")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    become_root("starting a cluster")
+    begun = time.perf_counter()
+    doctor.ensure([p for p in doctor.missing() if p.required])
+    config = _start(arguments)
+    greet(config, time.perf_counter() - begun)
+    if arguments.foreground:
+        _stay(config)
+    return 0
+
+
+def _start(arguments: argparse.Namespace) -> Config:
+    from sampan.lifecycle import cluster
+    from sampan.lifecycle.configure import Options, Unusable
+
+    options = Options(
+        name=arguments.name,
+        state=arguments.state,
+        port=arguments.port,
+        kubeconfig=arguments.kubeconfig,
+        nodes=arguments.nodes,
+        listen=tuple(arguments.listen) if arguments.listen else None,
+    )
+    try:
+        return cluster.start(options, terminal.step)
+    except (Unusable, cluster.Failed) as e:
+        raise Problem(str(e)) from e
+
+
+def greet(config: Config, seconds: float) -> None:
+    """Say what is up, and what to type next."""
+    named = "" if config.name == "default" else f" --name {config.name}"
+    nodes = "node" if config.nodes == 1 else f"{config.nodes} nodes"
+    print(f"""
+Sampan is up: {nodes} Ready in {seconds:.2f} s.
+
+  export KUBECONFIG={config.kubeconfig}
+  kubectl get nodes              # or: ./dev kubectl{named} get nodes
+
+Next:
+  ./dev demo{named}                     build and deploy the example shop
+  ./dev sampan status{named}            the processes
+  ./dev sampan kubeconfig --merge{named}   use it as a context of your own kubectl
+  ./dev down{named}                     stop it; --delete erases it""")
+
+
+def _stay(config: Config) -> None:
+    from sampan.lifecycle import cluster
+
+    print("\nCtrl-C stops it.", flush=True)
+    try:
+        while cluster.running(config):
+            time.sleep(1.0)
+    except KeyboardInterrupt:
+        print()
+        cluster.stop(config, terminal.step)

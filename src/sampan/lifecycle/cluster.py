@@ -1,0 +1,250 @@
+"""Starting, stopping and erasing a cluster on this machine.
+
+Every step may be repeated: after a crash anywhere, `start` goes on from what is there, and `stop` and `erase` remove
+whatever they find.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sampan.config import Config, load
+from sampan.lifecycle.configure import Options, Unusable, configure
+from sampan.lifecycle.processes import processes
+from sampan.network import addresses, nodes
+from sampan.supervisor.spec import dump
+
+Step = Callable[[str], AbstractContextManager[None]]
+
+START_DEADLINE = 60.0
+STOP_DEADLINE = 30.0
+
+
+class Failed(Exception):
+    """A step failed; the message says which, and where to look."""
+
+
+def silent(what: str) -> AbstractContextManager[None]:
+    """A Step that shows nothing."""
+    return nullcontext()
+
+
+def running(config: Config) -> bool:
+    """Whether the cluster's supervisor answers."""
+    return ask(config, "status") is not None
+
+
+def alive(run: Path) -> bool:
+    """Whether any process of the cluster lives, with or without a supervisor."""
+    from sampan.supervisor.loop import birth
+
+    try:
+        known = json.loads((run / "pids.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return any(born and birth(pid) == born for pid, born in known.values())
+
+
+def ask(config: Config, request: str) -> dict[str, Any] | None:
+    """One request to the supervisor; None where there is none."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(3.0)
+            connection.connect(str(config.run / "supervisor.sock"))
+            connection.sendall(json.dumps({"do": request}).encode() + b"\n")
+            answer: dict[str, Any] = json.loads(connection.makefile("rb").readline())
+            return answer
+    except (OSError, ValueError):
+        return None
+
+
+def start(options: Options, step: Step = silent) -> Config:
+    """Start a cluster, or what is missing of it, and return when every node is Ready. Raises Unusable, Failed."""
+    config = _known(options) or configure(options)
+    with step("prepare"):
+        prepare(config)
+    if not running(config):
+        supervise(config)
+    with step("start the API server"):
+        wait_ready(config, "control")
+    for name in config.node_names:
+        with step(f"start node {name}"):
+            wait_ready(config, name)
+    return config
+
+
+def find(options: Options) -> Config | None:
+    """The cluster that these options mean, running or not; None where there is none."""
+    from sampan.lifecycle.configure import RUN, STATE
+
+    for place in (RUN / options.name, options.state or STATE / options.name):
+        file = place / "cluster.json"
+        if file.exists():
+            return load(file.read_text())
+    return None
+
+
+def _known(options: Options) -> Config | None:
+    """The configuration of a cluster that lives already, for whom nothing may change."""
+    from sampan.lifecycle.configure import RUN
+
+    run = RUN / options.name
+    if not alive(run):
+        return None
+    config = load((run / "cluster.json").read_text())
+    wanted = {
+        "port": options.port or None,
+        "nodes": options.nodes,
+        "state": options.state,
+        "listen": options.listen,
+    }
+    different = [k for k, v in wanted.items() if v is not None and v != getattr(config, k)]
+    if different:
+        raise Unusable(
+            f"cluster {config.name!r} runs with another {' and '.join(different)}; `sampan down` it first"
+        )
+    return config
+
+
+def prepare(config: Config) -> None:
+    """Make the directories, the credentials, the network, and what the supervisor reads."""
+    from sampan.lifecycle import credentials
+
+    _directories(config)
+    credentials.ensure(config)
+    layout = asyncio.run(nodes.setup(config))
+    _write(config.file, config.dump())
+    _write(config.run / "cluster.json", config.dump(), 0o644)
+    _write(config.run / "processes.json", dump(processes(config, layout)))
+
+
+def _directories(config: Config) -> None:
+    for directory in (config.state, config.pki, config.logs, config.images, config.state / "nodes"):
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o700)
+    config.pki.chmod(0o711)  # each file in it has the one reader that it is for
+    control = config.store.parent
+    control.mkdir(exist_ok=True)
+    os.chown(control, config.uid, config.gid)
+    control.chmod(0o700)
+    config.run.mkdir(parents=True, exist_ok=True)
+    config.run.chmod(0o755)
+
+
+def _write(path: Path, text: str, mode: int = 0o600) -> None:
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(text)
+    fresh.chmod(mode)
+    fresh.rename(path)
+
+
+def supervise(config: Config) -> None:
+    """Start the supervisor as a daemon of its own session."""
+    log = os.open(config.logs / "supervisor.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    source = str(Path(__file__).resolve().parents[2])
+    subprocess.Popen(
+        [sys.executable, "-S", "-E", "-c", _SUPERVISOR, source, str(config.run)],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        cwd="/",
+    )
+    os.close(log)
+
+
+# Without site-packages, which it does not need, the supervisor starts sooner and stays smaller.
+_SUPERVISOR = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from sampan.supervisor.loop import main; main()"
+)
+
+
+def wait_ready(config: Config, name: str, deadline: float = START_DEADLINE) -> None:
+    """Wait until a process has said that it is ready. Raises Failed with its last words where it keeps dying."""
+    until = time.monotonic() + deadline
+    while time.monotonic() < until:
+        found = _process(config, name)
+        if found and found["state"] == "ready":
+            return
+        if found and found["restarts"] >= 4:
+            break
+        time.sleep(0.005)
+    raise Failed(
+        f"{name} did not become ready; `sampan logs {name} --name {config.name}` says more:\n{_last(config, name)}"
+    )
+
+
+def _process(config: Config, name: str) -> dict[str, Any] | None:
+    answer = ask(config, "status")
+    return next((p for p in answer["processes"] if p["name"] == name), None) if answer else None
+
+
+def _last(config: Config, name: str, lines: int = 8) -> str:
+    """The last words of a process, or of the supervisor where it has none."""
+    for stem in (name, "supervisor"):
+        path = config.logs / f"{stem}.log"
+        if path.exists() and path.stat().st_size:
+            return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    return ""
+
+
+def stop(config: Config, step: Step = silent) -> None:
+    """Stop the processes, then the containers, then the network. What is stored stays."""
+    with step("stop the processes"):
+        _stop_processes(config)
+    with step("stop the containers"):
+        asyncio.run(_stop_containers(config))
+    with step("take the network down"):
+        asyncio.run(nodes.teardown(config))
+        shutil.rmtree(config.run, ignore_errors=True)
+
+
+def _stop_processes(config: Config) -> None:
+    until = time.monotonic() + STOP_DEADLINE
+    if ask(config, "stop") is None:
+        _stop_orphans(config.run)
+    while alive(config.run) or running(config):
+        if time.monotonic() > until:
+            raise Failed("the processes did not stop; `sampan status` shows which")
+        time.sleep(0.01)
+
+
+def _stop_orphans(run: Path) -> None:
+    """Stop what a killed supervisor left behind."""
+    from sampan.supervisor.loop import birth
+
+    try:
+        known = json.loads((run / "pids.json").read_text())
+    except (OSError, ValueError):
+        return
+    for pid, born in known.values():
+        if born and birth(pid) == born:
+            os.kill(pid, signal.SIGTERM)
+
+
+async def _stop_containers(config: Config) -> None:
+    from sampan.app import engine
+
+    async with asyncio.TaskGroup() as group:
+        for network in addresses.layout(config):
+            if config.node_state(network.name).exists():
+                group.create_task(engine(config, network).stop_all())
+
+
+def erase(config: Config) -> None:
+    """Remove everything a stopped cluster has on this machine."""
+    config.kubeconfig.unlink(missing_ok=True)
+    shutil.rmtree(config.state, ignore_errors=True)
+    addresses.release(config.name)

@@ -1,0 +1,79 @@
+"""Who may speak as whom: the certificates of a cluster's processes, and its administrator's kubeconfig."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sampan.client import kubeconfig
+from sampan.config import Config
+from sampan.host.pki import Pair, Pki
+from sampan.network.addresses import NodeNetwork, host_address, layout
+
+ADMINISTRATORS = "system:masters"
+NODES = "system:nodes"
+
+
+def ensure(config: Config) -> None:
+    """Make what is missing or about to expire; the same files serve every later start."""
+    pki = Pki(config.pki)
+    control(config, pki)
+    for node in layout(config):
+        pki.client(node.name, f"system:node:{node.name}", [NODES])
+        pki.server(f"{node.name}-serving", serving_names(node))
+    administrator(config, pki)
+
+
+def control(config: Config, pki: Pki) -> None:
+    """What the API server needs, readable by its user alone."""
+    owner = (config.uid, config.gid) if config.uid else None
+    pki.authority()
+    pki.server("apiserver", api_names(config), owner=owner)
+    pki.client("kubelet-client", "kube-apiserver-kubelet-client", [ADMINISTRATORS], owner=owner)
+    pki.signing_key("sa", owner=owner)
+
+
+def api_names(config: Config) -> Sequence[str]:
+    """Every name by which clients call the API server."""
+    service = "kubernetes.default.svc"
+    return (
+        "localhost",
+        "127.0.0.1",
+        host_address(config.ranges),
+        config.ranges.kubernetes,
+        "kubernetes",
+        "kubernetes.default",
+        service,
+        f"{service}.{config.domain}",
+        os.uname().nodename,
+        *config.listen,
+    )
+
+
+def serving_names(node: NodeNetwork) -> Sequence[str]:
+    return (node.name, node.address, "127.0.0.1", "localhost")
+
+
+def administrator(config: Config, pki: Pki) -> None:
+    """Write the administrator's kubeconfig, for root or for the user who asked sudo for the cluster."""
+    pair = Pair.parse(pki.client("admin", "kubernetes-admin", [ADMINISTRATORS]).read_bytes())
+    path = config.kubeconfig
+    _make_parent(path, config.owner)
+    kubeconfig.write(
+        path,
+        name=f"sampan-{config.name}",
+        server=f"https://127.0.0.1:{config.port}",
+        ca=pki.ca.read_bytes(),
+        certificate=pair.certificate,
+        key=pair.key,
+    )
+    if config.owner:
+        os.chown(path, config.owner, -1)
+
+
+def _make_parent(path: Path, owner: int) -> None:
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True, mode=0o700)
+        if owner:
+            os.chown(path.parent, owner, -1)

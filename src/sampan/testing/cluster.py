@@ -1,0 +1,71 @@
+"""A fresh cluster for as long as a block runs, by the same way as `sampan up`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sampan.cli.kubectl import program
+from sampan.config import Config
+from sampan.lifecycle import cluster as lifecycle
+from sampan.lifecycle.configure import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running cluster; `config` says where everything is."""
+
+    config: Config
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.config.kubeconfig
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.config.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment in which any Kubernetes tool reaches this cluster, and no other."""
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.config.state)}
+
+    def kubectl(self, *words: str, input: str = "", timeout: float = 60.0, check: bool = True) -> str:
+        """Run kubectl and return what it printed; AssertionError, with its error, when it fails.
+
+        With `check` false, what it printed on both outputs.
+        """
+        done = subprocess.run(
+            [program(), *words],
+            input=input,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if not check:
+            return done.stdout + done.stderr
+        assert done.returncode == 0, f"kubectl {' '.join(words)}: {done.stderr or done.stdout}"
+        return done.stdout
+
+
+@contextmanager
+def cluster(*, nodes: int = 1, name: str = "", step: lifecycle.Step = lifecycle.silent) -> Iterator[Cluster]:
+    """A fresh cluster with `nodes` nodes (0: the API server with its controllers alone). Needs root."""
+    with tempfile.TemporaryDirectory(prefix="sampan-") as directory:
+        chosen = name or f"t{os.urandom(4).hex()}"
+        options = Options(name=chosen, state=Path(directory) / "state", port=0, nodes=nodes)
+        config = None
+        try:
+            config = lifecycle.start(options, step)
+            yield Cluster(config)
+        finally:
+            config = config or lifecycle.find(options)
+            if config:
+                lifecycle.stop(config)
+                lifecycle.erase(config)
