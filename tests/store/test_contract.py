@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from sampan.store import sqlite
 from sampan.store.api import Compacted, Conflict, Event, Exists, Future, Store, Watch
 from sampan.store.memory import Memory
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "sqlite"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made = Memory()
+    made: Store = Memory() if request.param == "memory" else await sqlite.open(tmp_path / "store.db")
     yield made
     await made.close()
 
