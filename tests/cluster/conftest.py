@@ -1,0 +1,63 @@
+"""Tests against a real cluster: one for each worker process, a namespace for each test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.cluster.busybox import archive
+
+from sampan.testing import Cluster, cluster
+
+
+class Space:
+    """One test's own namespace on the shared cluster."""
+
+    def __init__(self, cluster: Cluster, name: str):
+        self.cluster, self.name = cluster, name
+
+    def kubectl(self, *words: str, input: str = "", timeout: float = 60.0, check: bool = True) -> str:
+        return self.cluster.kubectl("-n", self.name, *words, input=input, timeout=timeout, check=check)
+
+    def popen(self, *words: str) -> subprocess.Popen[str]:
+        """A kubectl that goes on while the test does something else."""
+        from sampan.cli.kubectl import program
+
+        return subprocess.Popen(
+            [program(), "-n", self.name, *words],
+            env=self.cluster.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster with a busybox image, for all tests of this worker that do not break it."""
+    tar = tmp_path_factory.mktemp("images") / "busybox.tar"
+    archive(tar, ["busybox:1", "busybox:2"])
+    with cluster() as made:
+        load(made, tar)
+        yield made
+
+
+def load(made: Cluster, tar: Path) -> None:
+    """`sampan image load`."""
+    words = ["image", "load", "--name", made.config.name, "-i", str(tar)]
+    subprocess.run([*SAMPAN, *words], check=True, capture_output=True, text=True)
+
+
+SAMPAN = [os.sys.executable, "-m", "sampan.cli"]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def space(shared: Cluster, request: pytest.FixtureRequest) -> Iterator[Space]:
+    name = f"t-{os.urandom(4).hex()}"
+    shared.kubectl("create", "namespace", name)
+    yield Space(shared, name)
+    shared.kubectl("delete", "namespace", name, "--wait=false")
