@@ -172,19 +172,20 @@ class Log:
 
     def _give_back(self) -> bool:
         """Return some unused pages to the file system; whether there are more."""
-        self._writer.execute(f"PRAGMA incremental_vacuum({_STEP})").fetchall()
+        # As a script, because `execute` would take only the first of its many steps.
+        self._writer.executescript(f"PRAGMA incremental_vacuum({_STEP})")
         return _one(self._writer, "PRAGMA freelist_count") > _STEP
 
     # The reader's thread
 
     def load(self) -> tuple[list[Record], int]:
         """The records now, in key order, and the latest revision."""
+        # In the order of the table, which is twice as quick as in the order of keys.
         rows = self._reader.execute(
-            "SELECT l.key, l.value, l.revision FROM log AS l JOIN"
-            " (SELECT max(revision) AS latest FROM log GROUP BY key) ON l.revision = latest"
-            " WHERE l.value IS NOT NULL ORDER BY l.key"
+            "SELECT key, value, revision FROM log WHERE value IS NOT NULL"
+            " AND revision IN (SELECT max(revision) FROM log GROUP BY key)"
         )
-        records = [Record(*row) for row in rows]
+        records = sorted((Record(*row) for row in rows), key=lambda record: record.key)
         last = self._reader.execute("SELECT max(revision) FROM log").fetchone()[0] or 0
         return records, max(last, *self.floors.values(), 0)
 
