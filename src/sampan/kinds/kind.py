@@ -1,14 +1,14 @@
 """What the platform knows of a kind of object, as one value; see `docs/adding-a-kind.md`.
 
-Everything here is pure. `default` fills in, in place, an object that was just decoded. `prepare` drops what a writer of
-this endpoint may not set and keeps what it may not change (a user's write leaves status alone, and a status write all else),
-and counts `metadata.generation`. `validate` returns every fault that it finds.
+Everything here is pure. `default` fills in, in place, an object that was just decoded. `prepare` drops what a
+writer of this endpoint may not set and keeps what it may not change (a user's write leaves status alone, and
+a status write all else), and counts `metadata.generation`. `validate` returns every fault that it finds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sampan.machinery.objects import Object
@@ -20,7 +20,8 @@ class Invalid:
 
     `reason` is one of upstream's: FieldValueRequired, FieldValueInvalid, FieldValueNotSupported,
     FieldValueDuplicate, FieldValueForbidden, FieldValueTooLong, FieldValueTooMany, FieldValueNotFound,
-    FieldValueTypeInvalid. `detail` is the message without the field, worded as upstream's.
+    FieldValueTypeInvalid. `detail` is the message without the field, worded as upstream's. `kinds.faults`
+    makes them.
     """
 
     field: str
@@ -55,9 +56,15 @@ def _no_fields(obj: Object) -> Mapping[str, str]:
     return {}
 
 
+def _same(obj: Object) -> Object:
+    return obj
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """`group` is empty for core. `subresources` are such as status, scale, log, exec, binding, token, eviction."""
+    """`group` is empty for core. `subresources` are such as status, scale, log, exec, binding, token,
+    eviction.
+    """
 
     group: str
     version: str
@@ -76,8 +83,13 @@ class Kind:
     prepare: Callable[[Object, Object | None, str], None] | None = None
     columns: tuple[Column, ...] = ()
     fields: Callable[[Object], Mapping[str, str]] = _no_fields
-    # What the schema of this kind is called in the shipped OpenAPI definitions; derived where empty.
-    definition: str = field(default="")
+    # Where the objects of this kind are those of another in another version or group: the resource that stores
+    # them (`events`), and the conversions to and from its form.
+    storage: str = ""
+    to_storage: Callable[[Object], Object] = _same
+    from_storage: Callable[[Object], Object] = _same
+    # The kind of lists, where it is not the kind with `List` at the end.
+    list_kind: str = ""
 
     @property
     def api_version(self) -> str:
@@ -87,3 +99,20 @@ class Kind:
     def resource(self) -> str:
         """The name that a `Client` takes: `pods`, `deployments.apps`."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def stored(self) -> bool:
+        """Whether objects of this kind can be read back; reviews and such are only answered."""
+        return "get" in self.verbs
+
+    def selectable(self, obj: Object) -> dict[str, str]:
+        """Every field that a field selector may name, with its value in `obj`."""
+        meta = obj.get("metadata") or {}
+        found = {"metadata.name": meta.get("name", "")}
+        if self.namespaced:
+            found["metadata.namespace"] = meta.get("namespace", "")
+        return {**found, **self.fields(obj)}
+
+    def knows_field(self, name: str) -> bool:
+        """Whether a field selector may name this field."""
+        return name in self.selectable({})

@@ -1,0 +1,75 @@
+"""Pod (core/v1): containers that live and die together on one node, with one network address."""
+
+from __future__ import annotations
+
+from sampan.kinds import metadata, pod_defaults, pod_spec, pod_update, strategy
+from sampan.kinds.kind import Invalid, Kind
+from sampan.kinds.pod_columns import COLUMNS
+from sampan.machinery.objects import Object, get
+from sampan.machinery.pods import qos
+
+
+def _default(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    pod_defaults.default_spec(spec)
+    pod_defaults.default_pod(spec)
+
+
+def _prepare(obj: Object, old: Object | None, subresource: str) -> None:
+    if old is None:
+        obj["status"] = {"phase": "Pending", "qosClass": qos(obj)}
+        obj["metadata"]["generation"] = 1
+        return
+    strategy.counted(obj, old, "status" if subresource == "status" else "")
+    if subresource == "ephemeralcontainers":
+        spec = {**old["spec"], "ephemeralContainers": get(obj, "spec.ephemeralContainers", [])}
+        obj["spec"] = spec
+        strategy.count_generation(obj, old)
+
+
+def _validate(obj: Object, old: Object | None) -> list[Invalid]:
+    if old is not None:
+        return pod_update.validate(obj, old)
+    return pod_spec.validate(obj["spec"], "spec")
+
+
+def _fields(obj: Object) -> dict[str, str]:
+    return {
+        "spec.nodeName": get(obj, "spec.nodeName", ""),
+        "spec.restartPolicy": get(obj, "spec.restartPolicy", ""),
+        "spec.schedulerName": get(obj, "spec.schedulerName", ""),
+        "spec.serviceAccountName": get(obj, "spec.serviceAccountName", ""),
+        "spec.hostNetwork": "true" if get(obj, "spec.hostNetwork") else "false",
+        "status.phase": get(obj, "status.phase", ""),
+        "status.podIP": get(obj, "status.podIP", ""),
+        "status.podIPs": ",".join(a.get("ip", "") for a in get(obj, "status.podIPs", ())),
+        "status.nominatedNodeName": get(obj, "status.nominatedNodeName", ""),
+    }
+
+
+KIND = Kind(
+    group="",
+    version="v1",
+    kind="Pod",
+    plural="pods",
+    namespaced=True,
+    short_names=("po",),
+    categories=("all",),
+    subresources=(
+        "attach",
+        "binding",
+        "ephemeralcontainers",
+        "eviction",
+        "exec",
+        "log",
+        "portforward",
+        "proxy",
+        "resize",
+        "status",
+    ),
+    columns=COLUMNS,
+    fields=_fields,
+    default=_default,
+    prepare=_prepare,
+    validate=metadata.checked(_validate),
+)

@@ -1,0 +1,16 @@
+"""SubjectAccessReview (authorization.k8s.io/v1): asks whether someone may do something. It is answered, never
+stored.
+"""
+
+from __future__ import annotations
+
+from sampan.kinds.kind import Kind
+
+KIND = Kind(
+    group="authorization.k8s.io",
+    version="v1",
+    kind="SubjectAccessReview",
+    plural="subjectaccessreviews",
+    namespaced=False,
+    verbs=("create",),
+)
