@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,8 +43,8 @@ class Scratch:
         """A name in the directory that nothing else has."""
         return self.path / (prefix + secrets.token_hex(8))
 
-    def clean(self) -> None:
-        """Remove what processes that died have left."""
+    def clean(self, before: Callable[[Path], None]) -> None:
+        """Remove what processes that died have left; `before` is told of each such directory first."""
         for entry in self._parent.iterdir():
             if entry == self.path:
                 continue
@@ -54,6 +54,7 @@ class Scratch:
                 continue
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                before(entry)
                 shutil.rmtree(entry, ignore_errors=True)
             except BlockingIOError:
                 pass

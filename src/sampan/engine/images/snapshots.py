@@ -104,7 +104,8 @@ def mount(lowers: Sequence[Path], home: Path) -> None:
         mounts.bind(home / "upper", home / "rootfs")
         return
     with _short(list(reversed(lowers))) as names:
-        data = f"lowerdir={':'.join(names)},upperdir={home}/upper,workdir={home}/work"
+        # Without redirects and metadata-only copies, the upper directory is a layer as it stands.
+        data = f"lowerdir={':'.join(names)},upperdir={home}/upper,workdir={home}/work,redirect_dir=off,metacopy=off"
         mounts.mount("overlay", home / "rootfs", "overlay", 0, data)
 
 

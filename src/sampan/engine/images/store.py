@@ -33,6 +33,7 @@ from sampan.engine.images.model import (
     hex_of,
 )
 from sampan.engine.images.references import InvalidReference, Reference
+from sampan.host import mounts
 
 CACHE_DAYS = 7
 
@@ -81,9 +82,12 @@ class ImageStore:
             directory.mkdir(exist_ok=True)
         self._wanted = root / "collect"  # exists while a collection is due
 
-    def clean(self) -> None:
-        """Remove what processes that were killed have left unfinished. Call once when a process starts."""
-        self.scratch.clean()
+    def clean(self, before: Callable[[Path], None] = mounts.unmount_below) -> None:
+        """Remove what processes that were killed have left unfinished. Call once when a process starts.
+
+        `before` is told of each such directory; it must at least unmount what is mounted there.
+        """
+        self.scratch.clean(before)
 
     def close(self) -> None:
         self.scratch.close()
@@ -121,6 +125,13 @@ class ImageStore:
         if len(path.name) > 255:
             raise InvalidReference(f"the name {name} is too long")
         write_file(path, data, self.scratch)
+
+    def manifest_of(self, name: str) -> str:
+        """The digest of the manifest that a full name points at; empty where there is no such name."""
+        try:
+            return str(json.loads(self._name_file(name).read_bytes())["manifest"])
+        except FileNotFoundError:
+            return ""
 
     def tag(self, source: str, name: str) -> None:
         """Give an image one more name. Raises ImageNotFound, InvalidReference."""
