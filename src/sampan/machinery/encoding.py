@@ -1,0 +1,88 @@
+"""The canonical JSON of objects, and lists and watch events made of it without decoding.
+
+An object is stored as its canonical JSON *without* a resourceVersion: compact, with `apiVersion`, `kind` and
+`metadata` first. Whatever is read gets the revision spliced in at the start of `metadata`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from sampan.machinery.objects import Object
+
+_FIRST = ("apiVersion", "kind", "metadata")
+_METADATA = b'"metadata":{'
+
+
+def encode(obj: Object) -> bytes:
+    """The canonical bytes of an object, as they are stored. Any resourceVersion is left out."""
+    ordered = {name: obj[name] for name in _FIRST if name in obj}
+    meta = obj.get("metadata") or {}
+    ordered["metadata"] = {k: v for k, v in meta.items() if k != "resourceVersion" and v is not None}
+    for name, value in obj.items():
+        if name not in _FIRST:
+            ordered[name] = value
+    return orjson.dumps(ordered)
+
+
+def decode(value: bytes, revision: int = 0) -> Object:
+    """The object behind canonical bytes, with its resourceVersion where a revision is given."""
+    obj: Object = orjson.loads(value)
+    if revision:
+        obj["metadata"]["resourceVersion"] = str(revision)
+    return obj
+
+
+def splice(value: bytes, revision: int) -> bytes:
+    """Canonical bytes with a resourceVersion: what a reader gets."""
+    at = value.index(_METADATA) + len(_METADATA)
+    comma = b"" if value[at : at + 1] == b"}" else b","
+    return b'%b"resourceVersion":"%d"%b%b' % (value[:at], revision, comma, value[at:])
+
+
+def plain(value: Any) -> bytes:
+    """Any other JSON value as bytes: Status, discovery, tables."""
+    return orjson.dumps(value)
+
+
+def list_of(
+    api_version: str,
+    kind: str,
+    items: Iterable[bytes],
+    revision: int,
+    *,
+    continue_: str = "",
+    remaining: int | None = None,
+) -> bytes:
+    """A list of encoded items; `kind` is the list's, such as `PodList`; `continue_` is the token of the next
+    page.
+    """
+    meta: Object = {"resourceVersion": str(revision)}
+    if continue_:
+        meta["continue"] = continue_
+        if remaining is not None:
+            meta["remainingItemCount"] = remaining
+    head = orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": meta})
+    return b'%b,"items":[%b]}' % (head[:-1], b",".join(items))
+
+
+def event(kind: str, value: bytes, cause: str = "") -> bytes:
+    """A watch event, a line of its own; `kind` is ADDED, MODIFIED, DELETED, BOOKMARK or ERROR.
+
+    `cause` is a traceparent, for readers who asked for it.
+    """
+    tail = b',"cause":%b' % orjson.dumps(cause) if cause else b""
+    return b'{"type":"%b","object":%b%b}\n' % (kind.encode(), value, tail)
+
+
+def bookmark(
+    api_version: str, kind: str, revision: int, annotations: Mapping[str, str] | None = None
+) -> bytes:
+    """The object of a BOOKMARK event: it only says how far the watch has come."""
+    meta: Object = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if annotations:
+        meta["annotations"] = dict(annotations)
+    return orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": meta})
