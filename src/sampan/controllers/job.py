@@ -200,11 +200,8 @@ def _verdict(state: State) -> Verdict | None:
     if wait is not None and wait <= 0:
         return Verdict("Failed", "DeadlineExceeded", "Job was active longer than specified deadline")
     completions = state.spec.get("completions")
-    if completions is None:
-        enough = state.succeeded > 0 and not state.active
-    else:
-        enough = state.succeeded >= completions
-    if enough:
+    drained = state.succeeded > 0 and not state.active
+    if drained if completions is None else state.succeeded >= completions:
         return Verdict("Complete", "CompletionsReached", "Reached expected number of succeeded pods")
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from sampan.config import Config
@@ -9,7 +10,11 @@ from sampan.config import Config
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`ca` is the certificate (PEM) by which pods know the API server."""
+    """`ca` is the certificate (PEM) by which pods know the API server.
+
+    `started` is when we began to look, in seconds: silence before that is held against nobody.
+    """
 
     config: Config = field(default_factory=Config)
     ca: str = ""
+    started: float = field(default_factory=time.time)

@@ -13,13 +13,17 @@ from typing import Protocol
 
 from sampan.client.api import ApiError, Client
 from sampan.machinery.objects import Key, Object, key, owner
-from sampan.reconcile.controller import Action, Create, Delete, DeleteAll, Emit, Patch, Update
+from sampan.reconcile.controller import Absent, Action, Create, Delete, DeleteAll, Emit, Patch, Update
 
 
 class Events(Protocol):
     """Where Emit actions go; `events.Recorder` is the one that writes them."""
 
     def emit(self, about: Object, type: str, reason: str, message: str) -> None: ...
+
+
+class Stale(Exception):
+    """The cache was too old to decide by; decide again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ async def perform(action: Action, client: Client, events: Events) -> Written | N
             return await _told(_delete(action, client), action, "Delete", events)
         case DeleteAll():
             return await _delete_all(action, client)
+        case Absent():
+            return await _confirm_absent(action, client)
 
 
 async def _told(
@@ -126,6 +132,17 @@ async def _delete_all(action: DeleteAll, client: Client) -> Written:
         if "deletionTimestamp" not in obj["metadata"]:
             await _delete(Delete(action.kind, key(obj), obj["metadata"].get("uid", "")), client)
     return Written(action.kind, int(listing.revision) if listing.items else 0)
+
+
+async def _confirm_absent(action: Absent, client: Client) -> None:
+    try:
+        found = await client.get(action.kind, *reversed(action.key))
+    except ApiError as e:
+        if e.reason == "NotFound":
+            return
+        raise
+    if action.uid in ("", found["metadata"].get("uid")):
+        raise Stale(f"{action.kind} {action.key} is there, though the cache does not know it")
 
 
 def batches(plan: Iterable[Action]) -> Iterator[list[Action]]:

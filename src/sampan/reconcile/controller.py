@@ -65,6 +65,19 @@ class DeleteAll:
 
 
 @dataclass(frozen=True, slots=True)
+class Absent:
+    """Stop here, and decide again later, unless the server confirms that no object of `uid` stands under
+    `key`.
+
+    For decisions that rest on something not being there: the cache may just not know it yet.
+    """
+
+    kind: str
+    key: Key
+    uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """Record an Event about `about`; repetitions are counted into one Event object. `type` is Normal or
     Warning.
@@ -76,7 +89,7 @@ class Emit:
     message: str
 
 
-Action = Create | Update | Patch | Delete | DeleteAll | Emit
+Action = Create | Update | Patch | Delete | DeleteAll | Absent | Emit
 
 
 @dataclass(frozen=True, slots=True)

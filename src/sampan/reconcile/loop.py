@@ -145,8 +145,9 @@ class Runner:
             self._parked.discard(key)
             await self._reconcile(key, causes)
             self._queue.forget(key)
-        except (ApiError, Unavailable) as e:
-            level = logging.DEBUG if isinstance(e, ApiError) and e.reason == "Conflict" else logging.WARNING
+        except (ApiError, Unavailable, actions.Stale) as e:
+            expected = isinstance(e, actions.Stale) or (isinstance(e, ApiError) and e.reason == "Conflict")
+            level = logging.DEBUG if expected else logging.WARNING
             log.log(level, "%s: %s: %s", self._controller.name, key, e)
             self._retry(key, causes)
         except Exception:
