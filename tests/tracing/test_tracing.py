@@ -71,6 +71,12 @@ def test_the_sequence_tells_who_told_whom() -> None:
     assert drawn.messages[-1].at == 30
 
 
+def test_a_peer_that_left_a_span_of_its_own_is_drawn_once() -> None:
+    asked = span(1, 0, "kubelet", "RunPodSandbox", 0, 9, peer="engine")
+    done = span(2, 1, "engine", "RunPodSandbox", 1, 8)
+    assert [(m.source, m.target, m.took) for m in sequence("x", [asked, done]).messages] == [("kubelet", "engine", 8)]
+
+
 def test_repetitions_are_folded_and_what_is_too_much_is_counted() -> None:
     spans = apply() + [span(10 + i, 5, "engine", "pull layer", 81 + i, 1) for i in range(5)]
     spans += [span(20 + i, 5, "engine", f"step {i}", 90 + i, 1) for i in range(30)]

@@ -1,7 +1,8 @@
 """A sequence diagram as data: who takes part, and who told whom what, in order of time.
 
 From spans: a span whose parent ran elsewhere is a message from the parent's service to its own; one with a peer, a
-message to the peer; any other, a note on its own line. Equal neighbours are folded into one with a count.
+message to the peer, unless the peer left a span of its own; any other, work of its own. Equal neighbours are folded
+into one with a count.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def sequence(title: str, spans: Iterable[Span], *, most: int = 60) -> Sequence:
         return Sequence(title, (), (), 0.0)
     begun = ordered[0].start
     by_id = {s.cause.span_id: s for s in ordered}
-    folded = fold(_message(s, by_id.get(s.parent), begun) for s in ordered)
+    answered = {(s.parent, s.service) for s in ordered}
+    told = (s for s in ordered if (s.cause.span_id, s.peer) not in answered)
+    folded = fold(_message(s, by_id.get(s.parent), begun) for s in told)
     shown = folded[:most]
     people = dict.fromkeys(name for m in shown for name in (m.source, m.target))
     ended = max(s.end for s in ordered)
