@@ -11,6 +11,7 @@ Source: rtnetlink(7), RFC 3549, linux/if_link.h, linux/rtnetlink.h, linux/netlin
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -49,6 +50,9 @@ _INET_CONF, _INET6_ADDR_GEN_MODE, _GEN_NONE = 1, 8, 1
 # The token bucket filter: its attributes, and the least burst, above any frame.
 _TCA_KIND, _TCA_OPTIONS, _TBF_PARMS, _TBF_RATE64, _TBF_BURST = 1, 2, 1, 4, 6
 _ETHERNET, _LEAST_BURST = 1, 1 << 16
+
+# Netlink's nftables: protocol, message numbers, and the multicast groups of news.
+_NETFILTER, _SUBSYSTEM_NFTABLES, _GROUP_NFTABLES, _GROUP_LINK = 12, 10, 7, 1
 
 SOCKET_TIMEOUT = 10.0  # seconds the kernel may take over one batch; only a stuck kernel lock exceeds it
 
@@ -382,3 +386,66 @@ def index(name: str) -> int:
 
 def delete_links(names: Iterable[str]) -> tuple[Message, ...]:
     return tuple(delete_link(n) for n in names)
+
+
+class Changes:
+    """Wakes when someone changes a given nftables table, or a link whose name begins in a given way, in this namespace.
+
+    iptables over nftables shows as changes of its tables (`filter`); the legacy one only by links that come with it.
+    """
+
+    def __init__(self, table: str, links: tuple[str, ...]) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        self._table = table.encode() + b"\0"
+        self._names = tuple(name.encode() for name in links)
+        self._rules = socket.socket(socket.AF_NETLINK, kind, _NETFILTER)
+        self._links = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        self._rules.bind((0, 1 << (_GROUP_NFTABLES - 1)))
+        self._links.bind((0, 1 << (_GROUP_LINK - 1)))
+
+    def __enter__(self) -> Changes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._rules.close()
+        self._links.close()
+
+    async def wait(self) -> None:
+        """Return when something changed."""
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+
+        def look() -> None:
+            if self.drain():
+                changed.set()
+
+        for sock in (self._rules, self._links):
+            loop.add_reader(sock, look)
+        try:
+            await changed.wait()
+        finally:
+            for sock in (self._rules, self._links):
+                loop.remove_reader(sock)
+
+    def drain(self) -> bool:
+        """Take all news there are; returns whether any matter."""
+        found = False
+        for sock in (self._rules, self._links):
+            while True:
+                try:
+                    data = sock.recv(1 << 16)
+                except BlockingIOError:
+                    break
+                except OSError:  # more news than the socket holds
+                    found = True
+                    continue
+                found = found or any(self._matters(m) for m in messages(data))
+        return found
+
+    def _matters(self, message: tuple[int, int, int, bytes]) -> bool:
+        kind, _, _, body = message
+        if kind in (NEWLINK, DELLINK):
+            return dict(attributes(body, 16)).get(_IFLA_IFNAME, b"").startswith(self._names)
+        return kind >> 8 == _SUBSYSTEM_NFTABLES and dict(attributes(body, 4)).get(1) == self._table

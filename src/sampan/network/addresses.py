@@ -3,7 +3,9 @@
 Of the range `pods` (a /16), node i (from 0) has the i-th /24 for its pods, whose first address is their gateway. The
 last /24 joins nodes and host: its first address is the host's side of the cluster, where the API listens for
 pods, and node i has the address 10 + i there. A single node lives in the host's own network namespace, so its
-address is the host's. Otherwise each node has a namespace, and the host is the router between them. Everything here is pure but `lease` and `release`.
+address is the host's. Otherwise each node has a namespace, and the host is the router between them.
+
+Everything here is pure but `lease` and `release`.
 """
 
 from __future__ import annotations

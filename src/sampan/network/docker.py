@@ -7,33 +7,58 @@ it is asked to write the rule, so that it can read the chain afterwards; else nf
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import shutil
+from pathlib import Path
 
 from sampan.config import Ranges
-from sampan.host import netns, nft
+from sampan.host import netlink, netns, nft
+
+log = logging.getLogger(__name__)
 
 TABLE, CHAIN = "filter", "DOCKER-USER"
+LINKS = ("docker", "br-")  # how Docker calls its bridges
+SETTLE = 0.2  # seconds that Docker may take to write its rules before we look
 
 
-def admit(ranges: Ranges) -> bool:
-    """Let our traffic pass Docker's firewall, if there is one; returns whether there is. Idempotent; blocks."""
+def admit(ranges: Ranges, at: Path | None = None) -> bool:
+    """Let our traffic pass Docker's firewall, if there is one; returns whether there is. Idempotent; blocks.
+
+    `at` is the network namespace, None for the own one.
+    """
     if shutil.which("iptables"):
-        return _admit_iptables(ranges)
-    rules = nft.chain(TABLE, CHAIN)
+        return _admit_iptables(ranges, at)
+    rules = nft.chain(TABLE, CHAIN, at)
     if rules is None:
         return False
     missing = [d for d in ("saddr", "daddr") if _comment(ranges, d) not in {r.get("comment") for r in rules}]
     line = 'insert rule ip {} {} ip {} {} accept comment "{}"\n'
     if missing:
-        nft.run("".join(line.format(TABLE, CHAIN, d, ranges.pods, _comment(ranges, d)) for d in missing))
+        nft.run("".join(line.format(TABLE, CHAIN, d, ranges.pods, _comment(ranges, d)) for d in missing), at)
     return True
+
+
+async def watch(ranges: Ranges, at: Path | None = None) -> None:
+    """Look again whenever Docker's table or links change, as when it starts anew; until cancelled."""
+    with netns.entered(at):
+        events = netlink.Changes(TABLE, LINKS)
+    with events:
+        while True:
+            try:
+                await asyncio.to_thread(admit, ranges, at)
+            except (nft.NftError, OSError) as e:
+                log.warning("cannot let pods pass Docker's firewall: %s", e)
+            await events.wait()
+            await asyncio.sleep(SETTLE)
+            events.drain()
 
 
 def dismiss(ranges: Ranges) -> None:
     """Take our rules back. Idempotent; blocks."""
     if shutil.which("iptables"):
         for direction in ("saddr", "daddr"):
-            while _iptables("-D", ranges, direction):
+            while _iptables("-D", ranges, direction, None):
                 pass
     elif nft.available():
         ours = {_comment(ranges, d) for d in ("saddr", "daddr")}
@@ -42,19 +67,19 @@ def dismiss(ranges: Ranges) -> None:
             nft.run("".join(f"delete rule ip {TABLE} {CHAIN} handle {h}\n" for h in found))
 
 
-def _admit_iptables(ranges: Ranges) -> bool:
-    if netns.command(None, ["iptables", "-w", "-S", CHAIN]).returncode:
+def _admit_iptables(ranges: Ranges, at: Path | None) -> bool:
+    if netns.command(at, ["iptables", "-w", "-S", CHAIN]).returncode:
         return False
     for direction in ("saddr", "daddr"):
-        if not _iptables("-C", ranges, direction):
-            _iptables("-I", ranges, direction)
+        if not _iptables("-C", ranges, direction, at):
+            _iptables("-I", ranges, direction, at)
     return True
 
 
-def _iptables(verb: str, ranges: Ranges, direction: str) -> bool:
+def _iptables(verb: str, ranges: Ranges, direction: str, at: Path | None) -> bool:
     match = ["-s" if direction == "saddr" else "-d", ranges.pods]
     comment = ["-m", "comment", "--comment", _comment(ranges, direction)]
-    done = netns.command(None, ["iptables", "-w", verb, CHAIN, *match, *comment, "-j", "ACCEPT"])
+    done = netns.command(at, ["iptables", "-w", verb, CHAIN, *match, *comment, "-j", "ACCEPT"])
     return done.returncode == 0
 
 

@@ -13,10 +13,13 @@ from sampan.host import netlink, netns, nft
 from sampan.host.netlink import Netlink
 from sampan.network.addresses import NodeNetwork, mac
 
+# Packets that must leave with the node's own address as their source carry this bit until `postrouting`, which
+# serves our other tables too. kube-proxy's is 0x4000.
+MARKED = "0x2000"
+MARK = f"meta mark set meta mark | {MARKED}"
+
 # Kernel parameters of a node's namespace.
-SYSCTLS = {
-    "net/ipv4/ip_forward": "1",
-}
+SYSCTLS = {"net/ipv4/ip_forward": "1"}
 DEFAULT_MTU = 1500
 
 
@@ -38,13 +41,18 @@ def rules(node: NodeNetwork) -> str:
         ),
         "prerouting": ("type nat hook prerouting priority dstnat; policy accept;", "jump hostports"),
         "output": ("type nat hook output priority -100; policy accept;", "jump hostports"),
+        # What is sent on to where it came from (a pod that reaches itself through a service or host port) must come
+        # back through here, or the answer would not fit the question.
+        "hairpin": (
+            "type filter hook forward priority filter - 1; policy accept;",
+            f"ct state new ct status dnat fib saddr . oif oif exists {MARK}",
+        ),
         "postrouting": ("type nat hook postrouting priority srcnat; policy accept;", *_masquerade(node)),
     }
     lines = [
         f"add table {t}",
         f"add map {t} hostports {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}",
         f"add map {t} hostports-any {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}",
-        f"add set {t} hairpin {{ type ipv4_addr . ipv4_addr; }}",
     ]
     for name, (base, *_) in chains.items():
         lines += [
@@ -57,8 +65,7 @@ def rules(node: NodeNetwork) -> str:
 
 
 def _masquerade(node: NodeNetwork) -> list[str]:
-    # To oneself through a service or a host port: the answer must come back through the node.
-    found = ["ct status dnat ip saddr . ip daddr @hairpin masquerade"]
+    found = [f"meta mark & {MARKED} == {MARKED} masquerade fully-random"]
     # From the node's own loopback to a pod, through a node port.
     found += [f'oifname "{d}" ip saddr 127.0.0.0/8 masquerade' for d in node.devices]
     if node.edge:
