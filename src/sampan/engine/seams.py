@@ -1,13 +1,12 @@
-"""What the engine's callers and helpers agree on: processes with streams, and the pod network.
+"""What the engine and its callers agree on: processes with streams.
 
 The kubelet reaches exec, attach and port-forward through `Streaming`, in process; elsewhere the same goes
-through the streaming server's URLs. The pod network is whatever fulfils `Network`.
+through the streaming server's URLs. The pod network is whatever fulfils `network.attachment.Network`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 STDOUT = 1
@@ -70,38 +69,3 @@ class Connection(Protocol):
     async def write(self, data: bytes) -> None: ...
     async def end(self) -> None: ...
     async def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class PortMapping:
-    """A port of the host that leads to a port of the sandbox; `protocol` is TCP, UDP or SCTP."""
-
-    protocol: str
-    host_port: int
-    container_port: int
-    host_address: str = ""
-
-
-class Network(Protocol):
-    """The pod network. Both calls are idempotent:
-
-    attach finds what is there, detach takes away what remains.
-    """
-
-    async def attach(
-        self, sandbox_id: str, netns: str, *, name: str, namespace: str, ports: Sequence[PortMapping] = ()
-    ) -> list[str]:
-        """Join the sandbox whose network namespace is at the path `netns`; the addresses it got, the primary
-        first.
-        """
-
-    async def detach(self, sandbox_id: str, netns: str) -> None:
-        """Leave the network. The namespace may be gone already."""
-
-    async def known(self) -> set[str]:
-        """The sandboxes that hold anything in the network, so that the engine can detach those it no longer
-        has.
-        """
-
-    def problem(self) -> str:
-        """Why the network is not ready, for the CRI condition NetworkReady; empty when it is."""

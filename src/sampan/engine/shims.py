@@ -1,7 +1,8 @@
 """The engine's side of the shims: building the program, starting one, and speaking with it.
 
-A shim (shim/shim.c, which tells the protocol) stays with one container or one exec session. The engine holds a `Session` to
-each container's shim; after its own restart it connects again to the socket in the container's directory.
+A shim (shim/shim.c, which tells the protocol) stays with one container or one exec session. The engine holds
+a `Session` to each container's shim; after its own restart it connects again to the socket in the container's
+directory.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def read_exit(directory: Path) -> Exit | None:
 
 
 def build(directory: Path) -> Path:
-    """The shim program, compiled into `directory` unless this very source has been before. Blocks for half a second.
+    """The shim program, compiled into `directory` unless this very source has been before. Blocks for half a
+    second.
 
     Raises ShimError naming what to install.
     """
@@ -79,11 +81,15 @@ def build(directory: Path) -> Path:
             made.rename(program)
             return program
     made.unlink(missing_ok=True)
-    raise ShimError(f"cannot build the container shim (are gcc and libc6-dev installed?): {said.strip()[-500:]}")
+    raise ShimError(
+        f"cannot build the container shim (are gcc and libc6-dev installed?): {said.strip()[-500:]}"
+    )
 
 
 def listener(directory: Path) -> socket.socket:
-    """The socket that a shim will listen on, bound before it starts so that it can be found from the first moment."""
+    """The socket that a shim will listen on, bound before it starts so that it can be found from the first
+    moment.
+    """
     path = directory / SOCKET
     path.unlink(missing_ok=True)
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -115,7 +121,9 @@ async def launch(
     *,
     listen: socket.socket | None = None,
 ) -> Session:
-    """Start a shim (`mode` is run or exec) that starts `runtime`; see `Session.started` for what became of it."""
+    """Start a shim (`mode` is run or exec) that starts `runtime`; see `Session.started` for what became of
+    it.
+    """
     ours, theirs = socket.socketpair()
     try:
         argv = [os.fspath(program), mode, os.fspath(directory), *options, "--", *runtime]
@@ -131,7 +139,8 @@ async def launch(
 
 
 def pause(program: Path, directory: Path) -> int:
-    """Start the process that holds a shared PID namespace, in the namespaces kept in `directory`; its pid. Blocks briefly.
+    """Start the process that holds a shared PID namespace, in the namespaces kept in `directory`; its pid.
+    Blocks briefly.
 
     Raises ShimError.
     """
@@ -148,7 +157,9 @@ def pause(program: Path, directory: Path) -> int:
 
 
 def _spawn(argv: list[str], control: int, listen: int) -> None:
-    """Run the shim with its descriptors in place, and see its first process off; the second is nobody's child."""
+    """Run the shim with its descriptors in place, and see its first process off; the second is nobody's
+    child.
+    """
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (control, listen) if fd >= 0]
     try:
         actions = [(os.POSIX_SPAWN_DUP2, fd, 3 + i) for i, fd in enumerate(high)]
@@ -163,7 +174,9 @@ def _spawn(argv: list[str], control: int, listen: int) -> None:
 
 
 class _short:
-    """A short name for a directory while a socket in it is bound or connected to: socket paths end at 107 bytes."""
+    """A short name for a directory while a socket in it is bound or connected to: socket paths end at 107
+    bytes.
+    """
 
     def __init__(self, directory: Path):
         self._directory = directory
@@ -177,7 +190,10 @@ class _short:
 
 
 class Session:
-    """A connection to a shim; fulfils seams.Process. Reading output begins with `subscribe` (exec: at once)."""
+    """A connection to a shim;
+
+    fulfils seams.Process. Reading output begins with `subscribe` (exec: at once).
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         self._reader, self._writer = reader, writer
@@ -194,7 +210,10 @@ class Session:
         return cls(*await asyncio.open_unix_connection(sock=sock, limit=4 * LIMIT))
 
     async def started(self, timeout: float) -> int:
-        """The process's pid, as soon as it runs. Raises ShimError with the runtime's words, or TimeoutError."""
+        """The process's pid, as soon as it runs.
+
+        Raises ShimError with the runtime's words, or TimeoutError.
+        """
         async with asyncio.timeout(timeout):
             return await asyncio.shield(self._started)
 

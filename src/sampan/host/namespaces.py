@@ -1,8 +1,9 @@
-"""Linux namespaces that live without a process: made, kept by a bind mount of their file, and entered.
+"""Linux namespaces of a pod that live without a process: made together, and kept by bind mounts of their
+files.
 
-A namespace belongs to a thread, so each piece of work here runs in a short-lived thread of its own, which is
-never used again: were it not to find its way back, nobody else would notice. The calls block; use
-asyncio.to_thread around them. Sources: namespaces(7), unshare(2), setns(2).
+They are made in a thread of its own, which ends with them, so that nobody else notices the move. For network
+namespaces alone, and for entering them, see `netns`. The calls block: use asyncio.to_thread around them.
+Sources: namespaces(7), unshare(2), setns(2).
 """
 
 from __future__ import annotations
@@ -11,15 +12,12 @@ import ctypes
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
-from sampan.host import mounts
+from sampan.host import mounts, netns
 
 FLAGS = {"net": 0x40000000, "ipc": 0x08000000, "uts": 0x04000000}
-
-T = TypeVar("T")
 
 
 def make(pins: Mapping[str, Path], *, hostname: str = "", sysctls: Mapping[str, str] | None = None) -> None:
@@ -44,7 +42,7 @@ def make(pins: Mapping[str, Path], *, hostname: str = "", sysctls: Mapping[str, 
             path.touch()
             mounts.mount(f"/proc/self/task/{threading.get_native_id()}/ns/{kind}", path, flags=mounts.BIND)
 
-    _in_thread(work)
+    netns.in_thread(work)
 
 
 def unmake(path: Path) -> None:
@@ -59,45 +57,6 @@ def kept(path: Path) -> bool:
         return os.stat(path).st_dev != os.stat(path.parent).st_dev
     except OSError:
         return False
-
-
-def inside(net: str | Path, work: Callable[[], T]) -> T:
-    """Run `work` in a thread that has entered the network namespace kept at `net`."""
-
-    def entered() -> T:
-        fd = os.open(net, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _check(mounts.libc().setns(fd, FLAGS["net"]), f"setns {net}")
-        finally:
-            os.close(fd)
-        return work()
-
-    return _in_thread(entered)
-
-
-def tcp_socket(net: str | Path, family: int = socket.AF_INET) -> socket.socket:
-    """A TCP socket that belongs to the network namespace; it can be used from anywhere."""
-    return inside(
-        net, lambda: socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    )
-
-
-def _in_thread(work: Callable[[], T]) -> T:
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as e:
-            errors.append(e)
-
-    thread = threading.Thread(target=run, name="namespace")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 def _loopback_up() -> None:

@@ -1,0 +1,251 @@
+"""The engine: runs containers, and serves CRI v1 in process (`call`) or on a unix socket (`serve_cri`).
+
+    engine = Engine(root=..., run=..., images=ImageStore(...), network=PodNetwork(...), cgroup="sampan0")
+    await engine.start()
+    response = await engine.call("RunPodSandbox", messages.RunPodSandboxRequest(...))
+
+The calls themselves stand in `cri/`, a file for each group. `close` leaves all containers running; a new
+engine over the same directories takes them up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from sampan.engine import context as contexts
+from sampan.engine import records, recovery, shims
+from sampan.engine.containers import ContainerError, Containers
+from sampan.engine.context import Context, Logs
+from sampan.engine.images.store import ImageStore
+from sampan.engine.records import READY, Container, Sandbox
+from sampan.engine.runtime import SERVICE, Runtime
+from sampan.engine.sandboxes import Sandboxes
+from sampan.engine.seams import Connection, Process
+from sampan.engine.streaming import StreamingServer
+from sampan.host import cgroups, trace
+from sampan.machinery.cri import CriError
+from sampan.network.attachment import Network
+
+if TYPE_CHECKING:
+    from sampan.engine.images.registry import Registries
+
+EVENTS_KEPT = 1000
+
+
+class Engine:
+    """Fulfils machinery.cri.Cri and seams.Streaming.
+
+    `root` holds records, which survive a reboot; `run` sockets and mounts, and should be short-lived.
+    `cgroup` is the parent of pods that name none. `network` must have started.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        run: Path,
+        images: ImageStore,
+        network: Network,
+        cgroup: str = "sampan",
+        runtime: str = "runc",
+        logs: Logs | None = None,
+        registries: Registries | None = None,
+    ):
+        groups = cgroups.detect()
+        self.context = Context(
+            root=root,
+            run=run,
+            cgroup=cgroup,
+            runtime=Runtime(runtime, run / "runtime"),
+            shim=root / "shim",
+            cgroups=groups,
+            machine=contexts.machine(groups),
+            images=images,
+            network=network,
+            logs=logs or Logs(),
+        )
+        self.sandboxes = Sandboxes(self.context)
+        self.containers = Containers(self.context, self.sandboxes, self._notify)
+        self._listeners: set[asyncio.Queue[Any]] = set()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.registries = registries
+        self.streaming = StreamingServer(self)
+        # What stats remember of each container or sandbox: CPU at the last look, the writable layer's size.
+        self.samples: dict[str, tuple[int, int]] = {}
+        self.layers: dict[str, tuple[float, int, int]] = {}
+        self.problem = "the engine has not started"
+
+    async def start(self) -> None:
+        """Build the shim where that has not been done, and take up what an earlier engine left.
+
+        Raises ShimError, OSError.
+        """
+        for directory in (self.context.root, self.context.run):
+            directory.mkdir(parents=True, exist_ok=True)
+        self.context.shim = await asyncio.to_thread(shims.build, self.context.root / "bin")
+        with trace.span("recover containers", SERVICE):
+            await recovery.recover(self.context, self.sandboxes, self.containers)
+        self.problem = ""
+
+    async def close(self) -> None:
+        """Let go; containers run on under their shims."""
+        await self.streaming.close()
+        await self.containers.close()
+
+    async def stop_all(self, grace: float = 10.0) -> None:
+        """Stop and remove every container and sandbox, each container with `grace` seconds to end by itself."""
+        async with asyncio.TaskGroup() as group:
+            for sandbox in self.sandboxes.records:
+                group.create_task(self._stop_and_remove(sandbox, grace))
+
+    async def _stop_and_remove(self, sandbox: Sandbox, grace: float) -> None:
+        async with asyncio.TaskGroup() as group:
+            for container in self.containers_of(sandbox):
+                group.create_task(self.containers.stop(container, grace))
+        await self.stop_sandbox(sandbox)
+        await self.remove_sandbox(sandbox)
+
+    # CRI
+
+    async def call(self, method: str, request: Any, *, timeout: float = 120.0) -> Any:
+        """A CRI call by its name. Raises CriError."""
+        from sampan.engine.cri import METHODS
+
+        handler = METHODS.get(method)
+        if not handler:
+            raise CriError("UNIMPLEMENTED", f"this runtime does not implement {method}")
+        try:
+            with trace.span(method, SERVICE):
+                async with asyncio.timeout(timeout):
+                    return await handler(self, request)
+        except TimeoutError as e:
+            raise CriError("DEADLINE_EXCEEDED", f"{method} had not ended after {timeout:g} s") from e
+
+    async def events(self) -> AsyncIterator[Any]:
+        """ContainerEventResponse messages from now on.
+
+        A listener that falls a thousand behind loses the oldest.
+        """
+        queue: asyncio.Queue[Any] = asyncio.Queue(EVENTS_KEPT)
+        self._listeners.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._listeners.discard(queue)
+
+    def _notify(self, name: str, kind: int) -> None:
+        if not self._listeners:
+            return
+        from sampan.engine.cri import status
+
+        event = status.event(self, name, kind, time.time_ns())
+        for queue in self._listeners:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(event)
+
+    def notify_sandbox(self, sandbox: Sandbox, kind: int) -> None:
+        self._notify(sandbox.id, kind)
+
+    # What the calls are made of
+
+    def lock(self, name: str) -> asyncio.Lock:
+        """The lock of one sandbox or container: what makes or removes it holds this."""
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    def sandbox(self, name: str) -> Sandbox:
+        """Raises CriError where there is no such sandbox."""
+        if found := self.sandboxes.records.get(name):
+            return found
+        raise CriError(
+            "NOT_FOUND", f'an error occurred when try to find sandbox: sandbox "{name}": not found'
+        )
+
+    def container(self, name: str) -> Container:
+        """Raises CriError where there is no such container."""
+        found = self.containers.records.get(name)
+        if found and found.state != records.CREATING:
+            return found
+        raise CriError("NOT_FOUND", f'an error occurred when try to find container "{name}": not found')
+
+    def containers_of(self, sandbox: Sandbox) -> list[Container]:
+        return [c for c in self.containers.records if c.sandbox == sandbox.id]
+
+    async def stop_sandbox(self, sandbox: Sandbox) -> None:
+        """Kill what runs in a sandbox, then take it down. Idempotent."""
+        async with asyncio.TaskGroup() as group:
+            for container in self.containers_of(sandbox):
+                group.create_task(self.containers.stop(container, 0))
+        async with self.lock(sandbox.id):
+            if sandbox.state != records.REMOVING and sandbox.id in self.sandboxes.records:
+                await self.sandboxes.stop(sandbox)
+
+    async def remove_sandbox(self, sandbox: Sandbox) -> None:
+        """Remove a sandbox with its containers. Idempotent."""
+        for container in self.containers_of(sandbox):
+            await self.remove_container(container)
+        await self.stop_sandbox(sandbox)
+        async with self.lock(sandbox.id):
+            if sandbox.id in self.sandboxes.records:
+                await self.sandboxes.remove(sandbox)
+        self._forget(sandbox.id)
+
+    async def remove_container(self, container: Container) -> None:
+        """Remove a container, by force if it runs. Idempotent."""
+        await self.containers.stop(container, 0)
+        async with self.lock(container.id):
+            if container.id in self.containers.records:
+                await self.containers.remove(container)
+        self._forget(container.id)
+
+    def _forget(self, name: str) -> None:
+        self.samples.pop(name, None)
+        self.layers.pop(name, None)
+
+    # The streaming seam
+
+    async def exec(
+        self, container_id: str, argv: Sequence[str], *, tty: bool = False, stdin: bool = False
+    ) -> Process:
+        with _as_cri():
+            return await self.containers.exec(self.container(container_id), argv, tty=tty, stdin=stdin)
+
+    async def attach(self, container_id: str) -> Process:
+        with _as_cri():
+            return await self.containers.attach(self.container(container_id))
+
+    async def port_forward(self, sandbox_id: str, port: int) -> Connection:
+        from sampan.engine import ports
+
+        sandbox = self.sandbox(sandbox_id)
+        if sandbox.state != READY:
+            raise CriError("FAILED_PRECONDITION", f"sandbox {sandbox_id} is not running")
+        net = self.sandboxes.paths(sandbox).get("network")
+        try:
+            return await ports.dial(Path(net) if net else None, port)
+        except OSError as e:
+            raise CriError(
+                "UNAVAILABLE", f"failed to connect to port {port} of sandbox {sandbox_id}: {e}"
+            ) from e
+
+
+@contextlib.contextmanager
+def _as_cri() -> Any:
+    try:
+        yield
+    except ContainerError as e:
+        raise CriError("FAILED_PRECONDITION", str(e)) from e
+
+
+def info(value: Any) -> dict[str, str]:
+    """CRI's `info` for verbose answers: one entry, JSON."""
+    import json
+
+    return {"info": json.dumps(value, default=str)}
