@@ -1,4 +1,65 @@
 """The built-in controllers, one file for each. Each one observes, decides, and leaves acting to `reconcile`.
 
-Start with `replicaset`.
+Start with `replicaset`. `ALL` makes them; `build` gives them for one cluster.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sampan.controllers import (
+    daemonset,
+    deployment,
+    disruption,
+    endpoints,
+    ephemeral_volumes,
+    garbage,
+    job,
+    local_path,
+    namespace,
+    node_lifecycle,
+    node_ranges,
+    pod_garbage,
+    replicaset,
+    root_ca,
+    service_accounts,
+    statefulset,
+    taint_eviction,
+    ttl,
+    volume_binder,
+    volume_protection,
+)
+from sampan.controllers.settings import Settings
+from sampan.reconcile.controller import Controller
+
+ALL: tuple[Callable[[Settings], Controller], ...] = (
+    namespace.make,
+    service_accounts.make,
+    root_ca.make,
+    garbage.make,
+    deployment.make,
+    replicaset.make,
+    statefulset.make,
+    daemonset.make,
+    job.make,
+    ttl.make,
+    endpoints.make,
+    disruption.make,
+    node_ranges.make,
+    node_lifecycle.make,
+    taint_eviction.make,
+    pod_garbage.make,
+    volume_binder.make,
+    local_path.make,
+    volume_protection.make_claims,
+    volume_protection.make_volumes,
+    ephemeral_volumes.make,
+)
+
+
+def build(settings: Settings) -> tuple[Controller, ...]:
+    """Every controller, for the cluster that `settings` describe."""
+    return tuple(make(settings) for make in ALL)
+
+
+__all__ = ["ALL", "Settings", "build"]
