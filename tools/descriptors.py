@@ -1,7 +1,8 @@
 """Compile the protobuf descriptor sets that `sampan.machinery` ships, from the Go modules that define them.
 
-Run after a new Kubernetes release: set VERSION, then `.venv/bin/python tools/descriptors.py`. It needs Go (for its
-module cache) and grpcio-tools. Comments and the options of Go's generator are left out; the results are compressed.
+Run after a new Kubernetes release: set VERSION, then `.venv/bin/python tools/descriptors.py`. It needs Go
+(for its module cache) and grpcio-tools. Comments and the options of Go's generator are left out; the results
+are compressed.
 """
 
 from __future__ import annotations

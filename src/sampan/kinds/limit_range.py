@@ -6,7 +6,6 @@ from sampan.kinds import faults, metadata
 from sampan.kinds.columns import CREATED_AT, NAME
 from sampan.kinds.containers import positive
 from sampan.kinds.kind import Invalid, Kind
-from sampan.kinds.pod_defaults import canonical
 from sampan.machinery.objects import Object, get
 
 _FIELDS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
@@ -14,8 +13,6 @@ _FIELDS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
 
 def _default(obj: Object) -> None:
     for item in get(obj, "spec.limits", ()):
-        for field in _FIELDS:
-            canonical(item.get(field))
         if item.get("type") == "Container":
             item["default"] = {**(item.get("max") or {}), **(item.get("default") or {})}
             known = {**(item.get("min") or {}), **item["default"], **(item.get("defaultRequest") or {})}

@@ -6,7 +6,6 @@ from sampan.kinds import affinity, faults, metadata, persistent_volume_claim, st
 from sampan.kinds.columns import AGE, NAME, UNSET, access_modes, at
 from sampan.kinds.containers import positive
 from sampan.kinds.kind import Column, Invalid, Kind
-from sampan.kinds.pod_defaults import canonical
 from sampan.machinery import names
 from sampan.machinery.objects import Object, get
 
@@ -32,7 +31,6 @@ def _default(obj: Object) -> None:
     spec["persistentVolumeReclaimPolicy"] = spec.get("persistentVolumeReclaimPolicy") or "Retain"
     if spec.get("volumeMode") is None:
         spec["volumeMode"] = "Filesystem"
-    canonical(spec.get("capacity"))
     if spec.get("hostPath") is not None and spec["hostPath"].get("type") is None:
         spec["hostPath"]["type"] = ""
 

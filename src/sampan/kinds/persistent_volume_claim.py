@@ -6,7 +6,6 @@ from sampan.kinds import faults, label_selectors, metadata, strategy
 from sampan.kinds.columns import AGE, NAME, UNSET, access_modes, at
 from sampan.kinds.containers import positive
 from sampan.kinds.kind import Column, Invalid, Kind
-from sampan.kinds.pod_defaults import canonical
 from sampan.machinery import names, quantities
 from sampan.machinery.objects import Object, get
 
@@ -40,8 +39,6 @@ def default(obj: Object) -> None:
     if spec.get("volumeMode") is None:
         spec["volumeMode"] = "Filesystem"
     spec["resources"] = spec.get("resources") or {}
-    canonical(spec["resources"].get("requests"))
-    canonical(spec["resources"].get("limits"))
 
 
 def _prepare(obj: Object, old: Object | None, subresource: str) -> None:

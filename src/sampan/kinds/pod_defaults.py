@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sampan.machinery import images, quantities
+from sampan.machinery import images
 from sampan.machinery.objects import Object, get
 
 _PROBE = (("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3))
@@ -37,7 +37,6 @@ def default_spec(spec: Object) -> None:
         _container(container, spec)
     for volume in spec.get("volumes") or ():
         _volume(volume)
-    canonical(spec.get("overhead"))
     _spread(spec)
 
 
@@ -59,19 +58,6 @@ def containers(spec: Object) -> Iterator[Object]:
         yield from spec.get(field) or ()
 
 
-def canonical(amounts: Any) -> None:
-    """Put quantities in their canonical form, in place; what is none is left to validation."""
-    for name, amount in (amounts or {}).items():
-        amounts[name] = canonical_amount(amount)
-
-
-def canonical_amount(amount: Any) -> Any:
-    try:
-        return quantities.canonical(amount)
-    except ValueError:
-        return amount
-
-
 def _fill(obj: Object, name: str, value: Any) -> None:
     if obj.get(name) in (None, ""):
         obj[name] = value
@@ -82,9 +68,7 @@ def _container(container: Object, spec: Object) -> None:
     _fill(container, "imagePullPolicy", "Always" if latest else "IfNotPresent")
     _fill(container, "terminationMessagePath", "/dev/termination-log")
     _fill(container, "terminationMessagePolicy", "File")
-    resources = container["resources"] = container.get("resources") or {}
-    canonical(resources.get("requests"))
-    canonical(resources.get("limits"))
+    container["resources"] = container.get("resources") or {}
     for port in container.get("ports") or ():
         _fill(port, "protocol", "TCP")
         if spec.get("hostNetwork") and not port.get("hostPort"):
@@ -134,8 +118,6 @@ def _volume(volume: Object) -> None:
             source["defaultMode"] = _MODE
     if volume.get("hostPath") is not None and volume["hostPath"].get("type") is None:
         volume["hostPath"]["type"] = ""
-    if get(volume, "emptyDir.sizeLimit") is not None:
-        volume["emptyDir"]["sizeLimit"] = canonical_amount(volume["emptyDir"]["sizeLimit"])
     for item in get(volume, "downwardAPI.items", ()):
         _reference(item.get("fieldRef"))
         _divisor(item.get("resourceFieldRef"))

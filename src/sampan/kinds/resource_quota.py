@@ -6,7 +6,6 @@ from sampan.kinds import metadata, strategy
 from sampan.kinds.columns import AGE, NAME
 from sampan.kinds.containers import positive
 from sampan.kinds.kind import Column, Invalid, Kind
-from sampan.kinds.pod_defaults import canonical
 from sampan.machinery.objects import Object, get
 
 
@@ -14,10 +13,6 @@ def _used(obj: Object, limits: bool) -> str:
     hard, used = get(obj, "status.hard", {}), get(obj, "status.used", {})
     chosen = [name for name in sorted(hard) if name.startswith("limits.") == limits]
     return ", ".join(f"{name}: {used.get(name, '0')}/{hard[name]}" for name in chosen)
-
-
-def _default(obj: Object) -> None:
-    canonical(get(obj, "spec.hard"))
 
 
 def _validate(obj: Object, old: Object | None) -> list[Invalid]:
@@ -50,7 +45,6 @@ KIND = Kind(
         ),
         AGE,
     ),
-    default=_default,
     prepare=strategy.uncounted,
     validate=metadata.checked(_validate),
 )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from sampan.kinds import faults, metadata
 from sampan.kinds.columns import AGE, NAME, at
 from sampan.kinds.kind import Column, Invalid, Kind
-from sampan.kinds.pod_defaults import canonical
 from sampan.machinery import names
-from sampan.machinery.objects import Object, get
+from sampan.machinery.objects import Object
 
 
 def _validate(obj: Object, old: Object | None) -> list[Invalid]:
@@ -25,6 +24,5 @@ KIND = Kind(
     plural="runtimeclasses",
     namespaced=False,
     columns=(NAME, Column("Handler", at("handler"), description="The runtime's name at the engine."), AGE),
-    default=lambda obj: canonical(get(obj, "overhead.podFixed")),
     validate=metadata.checked(_validate, namespaced=False),
 )
