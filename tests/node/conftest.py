@@ -1,0 +1,137 @@
+"""A node on a real API server in memory; the runtime is a fake unless a test says otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_cri import FakeCri
+
+from sampan.apiserver.server import ApiServer
+from sampan.apiserver.settings import Settings
+from sampan.client.api import Client
+from sampan.machinery.objects import Object
+from sampan.node.kubelet import Kubelet
+from sampan.store.memory import Memory
+
+
+
+def pod(name: str, *containers: Object, **spec: Any) -> Object:
+    """A pod on the test's node; a container without an image has one that is present."""
+    mains = [{"image": "busybox", "imagePullPolicy": "IfNotPresent", **c} for c in containers or ({"name": "main"},)]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "nodeName": "node-1",
+            "containers": mains,
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 5,
+            **spec,
+        },
+    }
+
+
+@dataclass
+class Cluster:
+    """`admin` may do everything; the node itself is `system:node:node-1`."""
+
+    server: ApiServer
+    admin: Client
+    cri: FakeCri
+    root: Path
+    kubelet: Kubelet | None = None
+    task: asyncio.Task[None] | None = None
+    made: list[Kubelet] = field(default_factory=list)
+
+    async def start(self, **more: Any) -> Kubelet:
+        """Start the node's process, or start it again."""
+        self.kubelet = Kubelet(
+            name="node-1",
+            client=self.server.local("system:node:node-1", ("system:nodes",)),
+            cri=self.cri,
+            root=self.root,
+            volumes=self.root / "local",
+            address="127.0.0.1",
+            cluster_dns="10.65.0.10",
+            **more,
+        )
+        self.task = asyncio.create_task(self.kubelet.run())
+        return self.kubelet
+
+    async def kill(self) -> None:
+        """End the node's process, as abruptly as a task can be."""
+        if self.task:
+            self.task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.task
+            self.task = None
+
+    async def create(self, made: Object) -> Object:
+        return await self.admin.create("pods", made)
+
+    async def until(self, name: str, holds: Callable[[Object], bool], timeout: float = 15.0) -> Object:
+        """The pod, once a condition on it holds."""
+        last: Object = {}
+        try:
+            async with asyncio.timeout(timeout):
+                async for change in self.admin.watch("pods", "default", fields=f"metadata.name={name}"):
+                    if change.type in ("ADDED", "MODIFIED"):
+                        last = change.object
+                        if holds(change.object):
+                            return change.object
+        except TimeoutError:
+            pass
+        raise AssertionError(f"pod {name} did not get there: {last.get('status')}")
+
+    async def gone(self, name: str, timeout: float = 15.0) -> None:
+        async with asyncio.timeout(timeout):
+            async for change in self.admin.watch("pods", "default", fields=f"metadata.name={name}"):
+                if change.type == "DELETED" or (change.type == "BOOKMARK" and change.synced and not await self.exists(name)):
+                    return
+
+    async def exists(self, name: str) -> bool:
+        return any(p["metadata"]["name"] == name for p in (await self.admin.list("pods", "default")).items)
+
+    async def events(self, name: str) -> list[tuple[str, str]]:
+        """Reason and message of each event about a pod."""
+        found = (await self.admin.list("events", "default")).items
+        return [(e["reason"], e["message"]) for e in found if e["involvedObject"]["name"] == name]
+
+
+def phase(wanted: str) -> Callable[[Object], bool]:
+    return lambda p: p.get("status", {}).get("phase") == wanted
+
+
+def condition(obj: Object, kind: str) -> str:
+    found = obj.get("status", {}).get("conditions") or []
+    return next((c["status"] for c in found if c["type"] == kind), "")
+
+
+def ready(p: Object) -> bool:
+    return condition(p, "Ready") == "True"
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    server = ApiServer(Memory(), Settings(service_account_key=key))
+    await server.start()
+    admin = server.local("kubernetes-admin", ("system:masters",))
+    with contextlib.suppress(Exception):
+        await admin.create("serviceaccounts", {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default"}})
+    made = Cluster(server, admin, FakeCri(), tmp_path / "node")
+    yield made
+    await made.kill()
+    await server.close()
