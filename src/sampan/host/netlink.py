@@ -44,7 +44,7 @@ _SCOPE_GLOBAL, _SCOPE_LINK = 0, 253
 _PERMANENT = 0x80
 
 # IPV4_DEVCONF_* numbers, for `link`'s `ipv4`; and IFLA_INET6_ADDR_GEN_MODE with its value "none".
-RP_FILTER, ROUTE_LOCALNET = 8, 28
+RP_FILTER, ROUTE_LOCALNET = 8, 26
 _INET_CONF, _INET6_ADDR_GEN_MODE, _GEN_NONE = 1, 8, 1
 
 # The token bucket filter: its attributes, and the least burst, above any frame.

@@ -41,18 +41,13 @@ def rules(node: NodeNetwork) -> str:
         ),
         "prerouting": ("type nat hook prerouting priority dstnat; policy accept;", "jump hostports"),
         "output": ("type nat hook output priority -100; policy accept;", "jump hostports"),
-        # What is sent on to where it came from (a pod that reaches itself through a service or host port) must come
-        # back through here, or the answer would not fit the question.
-        "hairpin": (
-            "type filter hook forward priority filter - 1; policy accept;",
-            f"ct state new ct status dnat fib saddr . oif oif exists {MARK}",
-        ),
         "postrouting": ("type nat hook postrouting priority srcnat; policy accept;", *_masquerade(node)),
     }
     lines = [
         f"add table {t}",
         f"add map {t} hostports {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}",
         f"add map {t} hostports-any {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}",
+        f"add set {t} hairpin {{ type ipv4_addr . ipv4_addr; }}",
     ]
     for name, (base, *_) in chains.items():
         lines += [
@@ -65,14 +60,21 @@ def rules(node: NodeNetwork) -> str:
 
 
 def _masquerade(node: NodeNetwork) -> list[str]:
-    found = [f"meta mark & {MARKED} == {MARKED} masquerade fully-random"]
-    # From the node's own loopback to a pod, through a node port.
-    found += [f'oifname "{d}" ip saddr 127.0.0.0/8 masquerade' for d in node.devices]
+    """What leaves with another source than its own.
+
+    Links of pods have no address, so towards pods the node's own is named; masquerading would pick some address.
+    """
+    pods, services = node.ranges.pods, node.ranges.services
+    own = f"ip daddr {pods} snat to {node.own_addresses[0]}"
+    # To oneself through a host port: the answer must come back through here, or it would not fit the question.
+    found = [f"ct status dnat ip saddr . ip daddr @hairpin {own}"]
+    # Likewise when a node's pod reaches a pod of that same node by a port of the host.
+    found += [f"ct status dnat ip saddr {pods} {own}"] if not node.pod_cidr else []
+    found += [f"ip saddr 127.0.0.0/8 {own}"]
+    found += [f"meta mark & {MARKED} == {MARKED} {rest}" for rest in (own, "masquerade fully-random")]
     if node.edge:
-        pods, services = node.ranges.pods, node.ranges.services
-        found.append(
-            f"ip saddr {pods} ip daddr != {{ {pods}, {services} }} fib daddr type != local masquerade fully-random"
-        )
+        inside = f"{{ {pods}, {services} }}"
+        found.append(f"ip saddr {pods} ip daddr != {inside} fib daddr type != local masquerade fully-random")
     return found
 
 

@@ -193,7 +193,8 @@ class PodNetwork:
             for m in _mappings(table)
             if m.address == address
         ]
-        nft.run("\n".join(lines) + "\n")
+        hairpin = f"ip {table} hairpin {{ {address} . {address} }}"
+        nft.run("\n".join([*lines, f"add element {hairpin}", f"delete element {hairpin}"]) + "\n")
 
 
 def _connect_pod(kernel: Netlink, job: Job, gateway: str) -> None:
@@ -235,7 +236,7 @@ def _mappings(table: str) -> list[_Mapping]:
 
 
 def _map_script(table: str, job: Job) -> str:
-    lines = []
+    lines = [f"add element ip {table} hairpin {{ {job.address} . {job.address} }}"]
     for m in job.port_mappings:
         anywhere = m.host_ip in ("", "0.0.0.0", "::")
         key = f"{m.protocol.lower()} . {m.host_port}"

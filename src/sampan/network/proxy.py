@@ -27,7 +27,8 @@ FIRST_BACKOFF, MOST_BACKOFF = 0.1, 10.0
 class Proxy:
     """The services of one cluster as seen from `node`, in the namespace at `at` (None: the own one).
 
-    `problem` says in words why the rules are not as they should be; empty when they are.
+    `problem` says in words why the rules are not as they should be, empty when they are; `idle`, whether nothing is
+    left to write.
     """
 
     def __init__(self, feed: Feed, node: NodeNetwork, at: Path | None = None) -> None:
@@ -40,6 +41,7 @@ class Proxy:
         self._standing: Ruleset | None = None  # None: unknown, so everything is written anew
         self._changed: dict[Key, set[trace.Cause]] = {}
         self._wake = asyncio.Event()
+        self.idle = False
         feed.listen(self._note)
 
     async def run(self) -> None:
@@ -52,6 +54,7 @@ class Proxy:
             try:
                 await self._update(changed)
                 changed, backoff = {}, FIRST_BACKOFF
+                self.idle = not self._changed
                 await self._wake.wait()
                 await asyncio.sleep(GATHER)
             except (nft.NftError, OSError) as e:
@@ -67,6 +70,7 @@ class Proxy:
     def _note(self, changes: Mapping[Key, Iterable[trace.Cause]]) -> None:
         for service, causes in changes.items():
             self._changed.setdefault(service, set()).update(causes)
+        self.idle = False
         self._wake.set()
 
     async def _update(self, changed: Mapping[Key, set[trace.Cause]]) -> None:

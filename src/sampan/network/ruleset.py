@@ -10,8 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sampan.network.addresses import NodeNetwork
+from sampan.network.ground import MARK
 
+# The table's fixed maps, and the set of pairs of equal addresses by which a pod that reaches itself is known.
 MAPS = {
+    "hairpin": "ipv4_addr . ipv4_addr",
     "services": "ipv4_addr . inet_proto . inet_service : verdict",
     "nodeports": "inet_proto . inet_service : verdict",
     "refused": "ipv4_addr . inet_proto . inet_service : verdict",
@@ -137,7 +140,7 @@ def _render(table: str, step: Step) -> Iterator[str]:
         case "drop-elements":
             yield f"delete element {table} {name} {{ {', '.join(lead for lead, _ in step.elements)} }}"
         case "add-elements":
-            yield f"add element {table} {name} {{ {', '.join(f'{k} : {v}' for k, v in step.elements)} }}"
+            yield f"add element {table} {name} {{ {', '.join(f'{k} : {v}' if v else k for k, v in step.elements)} }}"
 
 
 def skeleton(table: str, node: NodeNetwork) -> str:
@@ -151,10 +154,14 @@ def skeleton(table: str, node: NodeNetwork) -> str:
         "prerouting": ("type nat hook prerouting priority dstnat; policy accept;", *find),
         "output": ("type nat hook output priority -100; policy accept;", *find),
         "filter-input": _new("input", *stop),
-        "filter-forward": _new("forward", stop[0], unknown),
+        # What is sent back to its own source must come back through here, or the answer would not fit the question.
+        "filter-forward": _new("forward", f"ip saddr . ip daddr @hairpin {MARK}", stop[0], unknown),
         "filter-output": _new("output", *stop, unknown),
     }
-    lines = [f"add table {t}", *(f"add map {t} {name} {{ type {type}; }}" for name, type in MAPS.items())]
+    lines = [
+        f"add table {t}",
+        *(f"add {_kind(name)} {t} {name} {{ type {type}; }}" for name, type in MAPS.items()),
+    ]
     for name, (base, *_) in chains.items():
         lines += [
             f"add chain {t} {name} {{ {base} }}" if base else f"add chain {t} {name}",
@@ -162,6 +169,10 @@ def skeleton(table: str, node: NodeNetwork) -> str:
         ]
     lines += [f"add rule {t} {name} {rule}" for name, (_, *body) in chains.items() for rule in body]
     return "\n".join(lines) + "\n"
+
+
+def _kind(name: str) -> str:
+    return "map" if "verdict" in MAPS[name] else "set"
 
 
 def _new(hook: str, *rules: str) -> tuple[str, ...]:
@@ -189,7 +200,7 @@ def replace(table: str, node: NodeNetwork, new: Ruleset, present: Present) -> st
     t = f"ip {table}"
     keep = set(new.clients) & present.clients
     gone = present.chains - set(new.chains)
-    lines = [skeleton(table, node), *(f"flush map {t} {name}\n" for name in MAPS)]
+    lines = [skeleton(table, node), *(f"flush {_kind(name)} {t} {name}\n" for name in MAPS)]
     lines += [f"flush chain {t} {c}\n" for c in sorted(present.chains)]
     lines += [f"delete chain {t} {c}\n" for c in sorted(gone)]
     lines += [f"delete set {t} {s}\n" for s in sorted(present.clients - keep)]
@@ -201,5 +212,5 @@ def present(listing: Iterable[Mapping[str, Mapping[str, object]]]) -> Present:
     """What stands in the table by nft's listing of it."""
     listing = list(listing)
     chains = {str(i["chain"]["name"]) for i in listing if "chain" in i}
-    clients = {str(i["set"]["name"]) for i in listing if "set" in i}
+    clients = {str(i["set"]["name"]) for i in listing if "set" in i} - set(MAPS)
     return Present(frozenset(chains - FIXED), frozenset(clients))

@@ -55,6 +55,8 @@ class _Part:
 def _decide_port(part: _Part, service: Service, port: ServicePort, book: Book, node: NodeNetwork) -> None:
     known = book.endpoints(service.key, port)
     everywhere = usable(known, service.not_ready)
+    for address, _ in everywhere:
+        part.element("hairpin", f"{address} . {address}", "")
     here = usable([e for e in known if node.name and e[0].node == node.name], service.not_ready)
     role, targets = ("local", here) if service.internal_local else ("any", everywhere)
     for address in service.addresses:

@@ -1,7 +1,7 @@
 """The DNS server of a node: UDP and TCP on the cluster DNS's address, which the node has itself.
 
-Queries thus come straight to this process, with no address translation and the right source on the way back. Whoever holds
-the sockets (`bind`) while this process starts anew keeps the queries of that moment: they wait there for an answer.
+Queries thus come straight to this process, with no address translation and the right source on the way back. Whoever
+holds the sockets (`bind`) while this process starts anew keeps the queries of that moment: they wait for an answer.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from sampan.host import netns
 from sampan.network.dns import wire
@@ -24,6 +25,7 @@ from sampan.network.dns.wire import Answer, Malformed, Query, Record
 log = logging.getLogger(__name__)
 
 PORT = 53
+_IP_FREEBIND = 15  # linux/in.h; Python has no name for it
 RECEIVE_BUFFER = 1 << 20
 MOST_WAITING = 2000  # queries that wait for something at once; more are dropped, as an overloaded server does
 TCP_IDLE = 10.0  # seconds a client may keep a connection without a question
@@ -50,9 +52,7 @@ def bind(address: str, at: Path | None = None, port: int = PORT) -> Sockets:
         tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         for sock in (udp, tcp):
-            sock.setsockopt(
-                socket.IPPROTO_IP, socket.IP_FREEBIND if hasattr(socket, "IP_FREEBIND") else 15, 1
-            )
+            sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         udp.bind((address, port))
@@ -72,7 +72,7 @@ class Resolver:
         self._forwarder = forwarder
         self._ready = ready
 
-    def at_once(self, data: bytes, limit: int = 0) -> bytes | None | Query:
+    def at_once(self, data: bytes, limit: int = 0) -> bytes | Query | None:
         """The answer where no waiting is needed, None where there is to be none, else the query for `later`.
 
         `limit` is the size that may not be exceeded; 0 means what the client says it takes over UDP.
@@ -222,8 +222,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._server = server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport) or hasattr(transport, "sendto")
-        self._server.connected(transport)  # type: ignore[arg-type]
+        self._server.connected(cast(asyncio.DatagramTransport, transport))
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self._server.datagram(data, addr)
