@@ -10,6 +10,8 @@ import socket
 from collections import deque
 from typing import cast
 
+from sampan.http.messages import Connection
+
 # Reading pauses while a reader leaves this many bytes lying, and goes on when half of it is taken.
 HIGH_WATER = 256 << 10
 
@@ -156,6 +158,11 @@ class Raw:
             self.inbox.feed(first)
         self._link = link
 
+    @property
+    def gone(self) -> bool:
+        """After the end of reading: whether the peer cannot take anything either."""
+        return self._link.lost or not self._link.transport.can_write_eof()
+
     async def read(self) -> bytes:
         return await self.inbox.get()
 
@@ -172,6 +179,30 @@ class Raw:
         self._link.transport.close()
 
 
+async def splice(one: Connection, other: Connection) -> None:
+    """Join two connections until both directions have ended or either is gone; then both are closed."""
+
+    async def copy(source: Connection, target: Connection) -> None:
+        while data := await source.read():
+            await target.write(data)
+        if getattr(source, "gone", False):
+            raise ConnectionResetError("the peer is gone")
+        await target.end()
+
+    tasks = [asyncio.create_task(copy(one, other)), asyncio.create_task(copy(other, one))]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        await one.close()
+        await other.close()
+    for outcome in outcomes:
+        if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
+            raise outcome
+
+
 def keep_alive(sock: socket.socket) -> None:
     """Let the kernel find out within about a minute and a half that a silent peer is dead."""
     if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -179,3 +210,48 @@ def keep_alive(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+
+
+class Pipe:
+    """Bytes on their way from one task to another; `put` waits while too many lie here."""
+
+    def __init__(self, limit: int = HIGH_WATER) -> None:
+        self._parts: deque[bytes] = deque()
+        self._size = 0
+        self._limit = limit
+        self._ended = self._dropped = False
+        self._changed = asyncio.Event()
+
+    async def put(self, data: bytes) -> None:
+        if not data or self._ended or self._dropped:
+            return
+        self._parts.append(data)
+        self._size += len(data)
+        self._changed.set()
+        while self._size > self._limit and not self._dropped:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def get(self) -> bytes:
+        """The next bytes; empty at the end."""
+        while not self._parts:
+            if self._ended:
+                return b""
+            self._changed.clear()
+            await self._changed.wait()
+        data = self._parts.popleft()
+        self._size -= len(data)
+        self._changed.set()
+        return data
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        self._ended = True
+        self._changed.set()
+
+    def drop(self) -> None:
+        """Nobody reads any more: forget what lies here and what comes."""
+        self._dropped = self._ended = True
+        self._parts.clear()
+        self._size = 0
+        self._changed.set()
