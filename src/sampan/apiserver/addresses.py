@@ -1,0 +1,136 @@
+"""Cluster addresses and node ports of Services.
+
+What is taken is said by the Services themselves: read at the start, then kept in step with the store. A reservation is
+made at once, within one turn of the loop, so two requests never get the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import random
+from collections.abc import Iterable, Iterator
+
+import orjson
+
+from sampan.machinery.objects import Object
+from sampan.store.api import Compacted, Store
+
+PREFIX = "/core/services/"
+
+
+class Taken(Exception):
+    """The address or port asked for is somebody else's, or out of range, or none is left."""
+
+
+class Services:
+    """Who holds which address and port: the uid of the Service."""
+
+    def __init__(self, store: Store, cidr: str, ports: tuple[int, int]):
+        self._store = store
+        self._network = ipaddress.ip_network(cidr)
+        self._ports = ports
+        self._holders: dict[str, str] = {}
+
+    @property
+    def first(self) -> str:
+        """The address of Service `kubernetes`."""
+        return str(self._network[1])
+
+    async def run(self, loaded: asyncio.Event) -> None:
+        """Load what is taken, then follow the store for ever."""
+        while True:
+            page = await self._store.list(PREFIX)
+            self._holders.clear()
+            for record in page.records:
+                self._take(orjson.loads(record.value))
+            loaded.set()
+            try:
+                async for batch in self._store.watch(PREFIX, page.revision):
+                    for event in batch:
+                        self._follow(event.value, event.previous.value if event.previous else None)
+                return
+            except Compacted:
+                continue
+
+    def _follow(self, value: bytes | None, previous: bytes | None) -> None:
+        """Free what a write gave up, unless somebody else holds it by now."""
+        now = orjson.loads(value) if value is not None else None
+        held = set(held_by(now)) if now else set()
+        if previous is not None:
+            old = orjson.loads(previous)
+            for item in held_by(old):
+                if item not in held and self._holders.get(item) == old["metadata"]["uid"]:
+                    del self._holders[item]
+        if now:
+            self._take(now)
+
+    def _take(self, service: Object) -> None:
+        for item in held_by(service):
+            self._holders.setdefault(item, service["metadata"]["uid"])
+
+    def release(self, items: Iterable[str], uid: str) -> None:
+        """Give back what was reserved for a write that did not happen."""
+        for item in items:
+            if self._holders.get(item) == uid:
+                del self._holders[item]
+
+    def address(self, uid: str, asked: str = "") -> str:
+        """Reserve an address: the one asked for, or a free one beyond the first 16, which are for fixed uses.
+
+        Raises Taken.
+        """
+        if not asked:
+            return self._reserve(
+                uid, (str(self._network[n]) for n in self._numbers()), "the range of addresses is full"
+            )
+        try:
+            within = ipaddress.ip_address(asked) in self._network
+        except ValueError as e:
+            raise Taken("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)") from e
+        if not within:
+            raise Taken(
+                f"failed to allocate IP {asked}: the provided network does not match the current range: {self._network}"
+            )
+        return self._reserve(uid, [asked], "provided IP is already allocated")
+
+    def _numbers(self) -> Iterator[int]:
+        """Every usable position in the range once, from a random one on; the first 16 last."""
+        size, low = self._network.num_addresses - 1, min(16, self._network.num_addresses // 16)
+        start = random.randrange(max(1, size - low))
+        yield from (low + (start + n) % (size - low) for n in range(size - low))
+        yield from range(1, low)
+
+    def port(self, uid: str, protocol: str, asked: int = 0) -> int:
+        """Reserve a node port. Raises Taken."""
+        low, high = self._ports
+        if asked:
+            if not low <= asked <= high:
+                raise Taken(
+                    f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
+                )
+            self._reserve(uid, [f"{protocol}/{asked}"], "provided port is already allocated")
+            return asked
+        start = random.randrange(high - low + 1)
+        ports = (low + (start + n) % (high - low + 1) for n in range(high - low + 1))
+        found = self._reserve(uid, (f"{protocol}/{p}" for p in ports), "the range of node ports is full")
+        return int(found.rpartition("/")[2])
+
+    def _reserve(self, uid: str, candidates: Iterable[str], why: str) -> str:
+        for item in candidates:
+            if self._holders.setdefault(item, uid) == uid:
+                return item
+        raise Taken(why)
+
+
+def held_by(service: Object) -> Iterator[str]:
+    """The addresses, and the ports as `TCP/30080`, that a Service holds."""
+    spec = service.get("spec") or {}
+    for address in {spec.get("clusterIP"), *(spec.get("clusterIPs") or ())}:
+        if address and address != "None":
+            yield address
+    for port in spec.get("ports") or ():
+        if port.get("nodePort"):
+            yield f"{port.get('protocol') or 'TCP'}/{port['nodePort']}"
+    if spec.get("healthCheckNodePort"):
+        yield f"TCP/{spec['healthCheckNodePort']}"

@@ -1,0 +1,126 @@
+"""Request bodies: JSON, YAML and protobuf to objects, and what field validation makes of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from sampan.apiserver import errors
+from sampan.apiserver.call import Call
+from sampan.http.messages import BodyTooLarge
+from sampan.kinds import schemas
+from sampan.kinds.kind import Kind
+from sampan.machinery.objects import Object
+
+JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
+_ACCEPTED = (JSON, YAML, PROTOBUF)
+
+
+async def raw(call: Call) -> bytes:
+    """The body's bytes. Raises 413."""
+    assert call.request is not None
+    try:
+        return await call.request.body()
+    except BodyTooLarge as e:
+        raise errors.too_large("3145728") from e
+
+
+def media_type(call: Call) -> str:
+    return call.content_type.partition(";")[0].strip().lower()
+
+
+async def content(call: Call) -> Object | None:
+    """The body as an object whose top may be changed, or None where there is none. Raises 400, 413, 415."""
+    if call.request is None:
+        return dict(call.content) if isinstance(call.content, dict) else None
+    data = await raw(call)
+    return decoded(data, media_type(call)) if data.strip() else None
+
+
+def decoded(data: bytes, kind: str) -> Object:
+    """Bytes of a media type as an object; one that is not named counts as JSON."""
+    if data.startswith(b"k8s\x00") or kind == PROTOBUF:
+        found: Any = _protobuf(data)
+    elif kind in (
+        JSON,
+        "",
+        "*/*",
+        "application/x-www-form-urlencoded",
+        "text/plain",
+        "application/json-patch+json",
+    ):
+        found = json(data)
+    elif kind in (YAML, "text/yaml", "application/x-yaml"):
+        found = yaml(data)
+    else:
+        raise errors.unsupported_media(kind, _ACCEPTED)
+    if not isinstance(found, dict):
+        raise errors.bad_request("couldn't get version/kind; json parse error: the body is not an object")
+    return found
+
+
+def json(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as e:
+        raise errors.bad_request(f"couldn't get version/kind; json parse error: {e}") from e
+
+
+def yaml(data: bytes) -> Any:
+    from sampan.machinery import yaml
+
+    try:
+        return yaml.load(data.decode())
+    except ValueError as e:
+        raise errors.bad_request(f"error converting YAML to JSON: {e}") from e
+
+
+def _protobuf(data: bytes) -> Object:
+    from sampan.machinery import protobuf
+
+    try:
+        found: Object = protobuf.decode(data)
+    except Exception as e:
+        # The decoder's own exceptions are many; none of them is more than a malformed body.
+        raise errors.bad_request(f"the body is not a Kubernetes protobuf message: {e}") from e
+    return found
+
+
+async def body(call: Call, kind: Kind) -> Object:
+    """The body as an object of `kind` in the form that is stored, which may be changed. Raises 400."""
+    obj = await content(call)
+    if obj is None:
+        raise errors.bad_request("the body of the request is empty: an object was expected")
+    check_kind(obj, kind)
+    return typed(call, obj, kind)
+
+
+def check_kind(obj: Object, kind: Kind) -> None:
+    """Raises 400 where the object says to be of another kind; fills in what it does not say."""
+    version, name = obj.setdefault("apiVersion", kind.api_version), obj.setdefault("kind", kind.kind)
+    if name != kind.kind or version != kind.api_version:
+        raise errors.bad_request(
+            f"the API version in the data ({version}, Kind={name}) does not match the expected API version "
+            f"({kind.api_version}, Kind={kind.kind})"
+        )
+
+
+def typed(call: Call, obj: Object, kind: Kind) -> Object:
+    """The object as its schema has it; what the schema does not know is refused, warned of, or dropped in silence.
+
+    Source: the API concepts' "Field validation". Raises 400.
+    """
+    begin = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
+    try:
+        found = schemas.decode(obj, kind.group, kind.version, kind.kind)
+    except schemas.DecodeError as e:
+        raise errors.bad_request(f"{begin}{e}") from e
+    found.obj.setdefault("metadata", {})
+    if found.unknown:
+        validation = call.parameter("fieldValidation") or "Warn"
+        if validation == "Strict":
+            raise errors.bad_request(f"{begin}strict decoding error: {', '.join(found.faults)}")
+        if validation == "Warn":
+            call.warnings += [f for f in found.faults if f not in call.warnings]
+    return found.obj

@@ -1,0 +1,143 @@
+"""What every cluster has before anyone asks: namespaces, roles, priority classes, and Service `kubernetes`.
+
+Everything is written at once, so that a durable store commits it in one batch. What is there already is left as it is, but
+for default roles, whose missing rules and subjects come back, as upstream's do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from sampan.apiserver import policy
+from sampan.apiserver.call import key
+from sampan.client.api import ApiError, Client
+from sampan.kinds import registry
+from sampan.machinery.objects import Object
+
+if TYPE_CHECKING:
+    from sampan.apiserver.server import ApiServer
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+
+
+async def run(server: ApiServer) -> None:
+    client = server.local("system:apiserver", ("system:masters",))
+    await _all(_create(server, client, n) for n in _namespaces())
+    objects = (*_priority_classes(), *policy.objects())
+    await _all(_create(server, client, o) for o in objects)
+    await _kubernetes(server, client)
+
+
+async def _all(work: Iterable[object]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for one in work:
+            group.create_task(one)  # type: ignore[arg-type]
+
+
+def _namespaces() -> Iterator[Object]:
+    for name in NAMESPACES:
+        yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def _priority_classes() -> Iterator[Object]:
+    for name, value, description in (
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "For pods that the cluster cannot do without, wherever they run.",
+        ),
+        ("system-node-critical", 2_000_001_000, "For pods that their own node cannot do without."),
+    ):
+        yield {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name},
+            "value": value,
+            "description": description,
+        }
+
+
+async def _create(server: ApiServer, client: Client, obj: Object) -> None:
+    kind = registry.of(obj["apiVersion"], obj["kind"])
+    meta = obj["metadata"]
+    record = await server.store.get(key(kind, meta.get("namespace", ""), meta["name"]))
+    if record:
+        repaired = _repaired(server.decoded(record), obj)
+        if repaired:
+            await client.update(kind.resource, repaired)
+        return
+    try:
+        await client.create(kind.resource, obj)
+    except ApiError as e:
+        if e.reason != "AlreadyExists":
+            raise
+
+
+def _repaired(found: Object, wanted: Object) -> Object | None:
+    """A default role or binding with what it lacks, or None where it lacks nothing or is not to be touched."""
+    if (found["metadata"].get("annotations") or {}).get(_AUTOUPDATE) != "true" or "aggregationRule" in wanted:
+        return None
+    for field in ("rules", "subjects"):
+        missing = [r for r in wanted.get(field) or () if r not in (found.get(field) or ())]
+        if missing:
+            return {**found, field: [*(found.get(field) or ()), *missing]}
+    return None
+
+
+async def _kubernetes(server: ApiServer, client: Client) -> None:
+    """Service `kubernetes` and the endpoints behind it, as they are now."""
+    settings = server.settings
+    if not settings.address:
+        return
+    meta = {"name": "kubernetes", "namespace": "default"}
+    labels = {"component": "apiserver", "provider": "kubernetes"}
+    port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": settings.port}
+    service: Object = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {**meta, "labels": labels},
+        "spec": {
+            "clusterIP": server.services.first,
+            "ports": [port],
+            "type": "ClusterIP",
+            "sessionAffinity": "None",
+        },
+    }
+    await _reconcile(client, "services", service, "spec")
+    port = {"name": "https", "port": settings.port, "protocol": "TCP"}
+    skip = {"endpointslice.kubernetes.io/skip-mirror": "true"}
+    endpoints: Object = {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {**meta, "labels": skip},
+        "subsets": [{"addresses": [{"ip": settings.address}], "ports": [port]}],
+    }
+    await _reconcile(client, "endpoints", endpoints, "subsets")
+    piece: Object = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {**meta, "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": "IPv6" if ":" in settings.address else "IPv4",
+        "endpoints": [{"addresses": [settings.address], "conditions": {"ready": True}}],
+        "ports": [port],
+    }
+    await _reconcile(client, "endpointslices.discovery.k8s.io", piece, "endpoints", "ports")
+
+
+async def _reconcile(client: Client, kind: str, wanted: Object, *fields: str) -> None:
+    """Create the object, or bring these fields of it to what is wanted."""
+    try:
+        found = await client.get(kind, wanted["metadata"]["name"], "default")
+    except ApiError as e:
+        if e.reason != "NotFound":
+            raise
+        await client.create(kind, wanted)
+        return
+    if "spec" in fields:
+        spec = {**found["spec"], "ports": wanted["spec"]["ports"]}
+        await client.update(kind, {**found, "spec": spec})
+    else:
+        await client.update(kind, {**found, **{f: wanted[f] for f in fields}})

@@ -1,0 +1,48 @@
+"""The order in which every request passes through the API server.
+
+    catch           what fails becomes a Status; nothing else ever leaves
+    render          the answer as a response: JSON, a table, a stream of watch events
+    authenticate    who asks: client certificate, bearer token, or anonymous   (local clients enter after this)
+    span            the work as a span, the cause of whatever the call writes
+    measure         counts and times, for /metrics, and the audit hook
+    impersonate     who it is to be taken for, where the asker may
+    authorize       may that user do this: the node's rules, then RBAC
+    dispatch        the verb: a read, a watch, a write, a subresource, or a path that is no resource
+
+Every write then passes, in `writing.Writer.admitted`:
+
+    default, prepare    the kind's own: fields filled in, and those put back that this writer may not set
+    mutate              each of `admission.MUTATING` may change the object
+    validate            the kind's rules: every fault is told; then each of `admission.VALIDATING` may refuse
+
+and is stored: encoded once, with the span's traceparent as its cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from sampan.apiserver.authentication import authenticate
+from sampan.apiserver.authorization import authorize
+from sampan.apiserver.call import Answer, Call
+from sampan.apiserver.dispatch import dispatch
+from sampan.apiserver.impersonation import impersonate
+from sampan.apiserver.rendering import render
+from sampan.apiserver.surroundings import catch, measure, span
+
+if TYPE_CHECKING:
+    from sampan.apiserver.server import ApiServer
+
+Next = Callable[[Call], Awaitable[Answer]]
+
+
+def remote(server: ApiServer) -> Next:
+    """What requests over HTTP pass."""
+    return catch(render(authenticate(server, local(server))))
+
+
+def local(server: ApiServer) -> Next:
+    """What calls of local clients pass: the same, less authentication."""
+    inner = authorize(server, dispatch(server))
+    return catch(span(measure(server, impersonate(server, inner))))

@@ -1,0 +1,156 @@
+"""Connections to the nodes' kubelets: plain requests, and upgraded ones whose bytes are passed on as they are.
+
+Source: the kubelet's API is not documented; its paths are those that kube-apiserver asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
+
+from sampan.apiserver import errors
+from sampan.host import trace
+from sampan.http.client import HttpClient
+from sampan.http.messages import Connection, Request, Response, Upgrade
+from sampan.http.tls import client_context
+from sampan.machinery.objects import Object, get
+
+if TYPE_CHECKING:
+    from sampan.apiserver.server import ApiServer
+
+PORT = 10250
+# What is between two parties only, and so not passed on (RFC 9110 section 7.6.1), and what is ours alone.
+_HOP = frozenset(
+    ["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade", "host", "authorization", "content-length"]
+)
+_UPGRADE = "sec-websocket-key sec-websocket-version sec-websocket-protocol sec-websocket-extensions x-stream-protocol-version"
+_ADDRESS_TYPES = ("InternalIP", "ExternalIP", "Hostname")
+
+
+class Kubelets:
+    def __init__(self, server: ApiServer):
+        self._server = server
+        self._clients: dict[str, HttpClient] = {}
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    async def node(self, name: str) -> HttpClient:
+        """A client of a node's kubelet. Raises 500 where the node is unknown or has no address."""
+        record = await self._server.store.get(f"/core/nodes/{name}")
+        if not record:
+            raise errors.internal(f'nodes "{name}" not found')
+        node = self._server.decoded(record)
+        address = _address(node)
+        if not address:
+            raise errors.internal(
+                f"no preferred addresses found; known addresses: {get(node, 'status.addresses', [])}"
+            )
+        port = get(node, "status.daemonEndpoints.kubeletEndpoint.Port", PORT)
+        host = f"[{address}]" if ":" in address else address
+        return self.client(f"https://{host}:{port}")
+
+    def client(self, base: str) -> HttpClient:
+        """A client of a base address, kept; kubelets are spoken to by TLS with the server's own certificate."""
+        found = self._clients.get(base)
+        if found is None:
+            kubelets = self._server.settings.kubelets
+            if base.startswith("https:") and kubelets is None:
+                raise errors.internal("this API server was given no certificate to speak to kubelets with")
+            tls = None
+            if base.startswith("https:") and kubelets:
+                tls = client_context(ca=kubelets.authority, pair=kubelets.certificate, key=kubelets.key)
+            found = self._clients[base] = HttpClient(base, tls=tls)
+        return found
+
+    async def json(self, node: str, target: str) -> Object:
+        """A small JSON answer of a kubelet. Raises 503."""
+        import orjson
+
+        client = await self.node(node)
+        try:
+            async with await client.request("GET", target, headers=_traced(), timeout=5) as response:
+                data = await response.read(5)
+            if response.status != 200:
+                raise errors.unavailable(f"kubelet {node} answered {response.status}: {data[:200]!r}")
+            found: Object = orjson.loads(data)
+        except (OSError, ValueError) as e:
+            raise errors.unavailable(f"kubelet {node} gave no stats: {e}") from e
+        return found
+
+
+async def forward(client: HttpClient, request: Request, target: str) -> Response:
+    """Pass a request on, as an upgrade where it asks for one. Raises 502 and 503 as Status."""
+    wants_upgrade = (
+        "upgrade" in request.headers.get("connection", "").lower() and "upgrade" in request.headers
+    )
+    try:
+        if wants_upgrade:
+            return await _upgraded(client, request, target)
+        headers = {n: v for n, v in request.headers.items() if n not in _HOP} | _traced()
+        body: bytes | AsyncIterator[bytes] = b""
+        if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
+            body = request.chunks()
+        response = await client.request(request.method, target, headers=headers, body=body, timeout=30)
+    except TimeoutError as e:
+        raise errors.gateway_timeout(f"{client.base} did not answer in time") from e
+    except ConnectionError as e:
+        raise errors.unavailable(f"error trying to reach service: {e}") from e
+    return Response(response.status, response.chunks(), _passed(response.headers))
+
+
+async def _upgraded(client: HttpClient, request: Request, target: str) -> Response:
+    kept = {n: request.headers[n] for n in _UPGRADE.split() if n in request.headers}
+    headers = {"upgrade": request.headers["upgrade"], **kept, **_traced()}
+    response, far = await client.upgrade(request.method, target, headers)
+    if far is None:
+        return Response(response.status, response.chunks(), _passed(response.headers))
+    back = {
+        n: v
+        for n, v in response.headers.items()
+        if n in ("upgrade", "connection", "x-stream-protocol-version") or n.startswith("sec-")
+    }
+
+    async def run(near: Connection) -> None:
+        await _joined(near, far)
+
+    return Response(101, Upgrade(run), back)
+
+
+async def _joined(near: Connection, far: Connection) -> None:
+    """Pass bytes both ways until both sides have ended, or one is gone."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pumped(near, far))
+            group.create_task(_pumped(far, near))
+    except* ConnectionError:
+        pass
+    finally:
+        await far.close()
+
+
+async def _pumped(source: Connection, sink: Connection) -> None:
+    while data := await source.read():
+        await sink.write(data)
+    await sink.end()
+
+
+def _passed(headers: Mapping[str, str]) -> dict[str, str]:
+    return {n: v for n, v in headers.items() if n not in _HOP}
+
+
+def _traced() -> dict[str, str]:
+    cause = trace.cause()
+    return {"traceparent": cause} if cause else {}
+
+
+def _address(node: Object) -> str:
+    addresses = get(node, "status.addresses", [])
+    for kind in _ADDRESS_TYPES:
+        for address in addresses:
+            if address.get("type") == kind:
+                return str(address["address"])
+    return ""

@@ -1,0 +1,73 @@
+"""patch: JSON patch, merge patch and strategic merge patch; each is applied to the object as it is, again after a conflict.
+
+Server-side apply, which comes as a patch too, is in `applying`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sampan.apiserver import bodies, errors
+from sampan.apiserver.call import Answer, Call
+from sampan.client.api import ApiError
+from sampan.kinds import schemas
+from sampan.kinds.kind import Kind
+from sampan.machinery import patches
+from sampan.machinery.objects import Object
+from sampan.machinery.patches import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, PatchError
+
+if TYPE_CHECKING:
+    from sampan.apiserver.server import ApiServer
+
+ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+# The most operations of a JSON patch, as upstream's.
+MOST_OPERATIONS = 10_000
+
+
+class Patcher:
+    def __init__(self, server: ApiServer):
+        self._server = server
+
+    async def patch(self, call: Call) -> Answer:
+        apply = await change_of(call, call.resource)
+
+        async def patched(obj: Object) -> Object:
+            return bodies.typed(call, apply(obj), call.resource)
+
+        return await self._server.writer.change(call, patched)
+
+
+async def change_of(call: Call, kind: Kind) -> Callable[[Object], Object]:
+    """The patch in the body, as a function of an object of `kind`. Raises 400, 415; the function 422."""
+    media = bodies.media_type(call)
+    if media not in ACCEPTED:
+        raise errors.unsupported_media(media, ACCEPTED)
+    patch: Any = call.content if call.request is None else bodies.json(await bodies.raw(call))
+    if media == JSON_PATCH and isinstance(patch, list) and len(patch) > MOST_OPERATIONS:
+        raise errors.too_large(f"{MOST_OPERATIONS} operations in a JSON patch")
+    if media != JSON_PATCH and not isinstance(patch, dict):
+        raise errors.bad_request(f"error decoding patch: a {media} must be an object")
+    node = schemas.node(kind.group, kind.version, kind.kind)
+
+    def apply(obj: Object) -> Object:
+        try:
+            if media == JSON_PATCH:
+                found = patches.json_patch(obj, patch)
+            elif media == MERGE_PATCH:
+                found = patches.merge_patch(obj, patch)
+            else:
+                found = patches.strategic(obj, patch, node)
+        except PatchError as e:
+            raise _does_not_apply(str(e)) from e
+        if not isinstance(found, dict):
+            raise _does_not_apply("the patched value is no object")
+        bodies.check_kind(found, kind)
+        return found
+
+    return apply
+
+
+def _does_not_apply(why: str) -> ApiError:
+    message = f"the server rejected our request due to an error in our request: {why}"
+    return errors.error(422, "Invalid", message, {})

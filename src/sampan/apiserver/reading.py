@@ -1,0 +1,155 @@
+"""get and list: records from the store, untouched bytes.
+
+Only a selector makes a list decode, a slice at a time, so that a large list does not hold the loop.
+Source: the API concepts' pages on resource versions and on retrieving large results in chunks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+
+import orjson
+
+from sampan.apiserver import errors
+from sampan.apiserver.call import Call, Many, One, key, prefix
+from sampan.apiserver.codec import Decoded
+from sampan.apiserver.selecting import Selector, selector
+from sampan.kinds.kind import Kind
+from sampan.store.api import Compacted, Page, Record, Store
+
+# How many objects are decoded before others get the loop.
+SLICE = 100
+_MATCHES = ("", "Exact", "NotOlderThan")
+TOO_OLD = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+    "the continue parameter."
+)
+
+
+class Reader:
+    def __init__(self, store: Store, decoded: Decoded):
+        self._store = store
+        self._decoded = decoded
+
+    async def get(self, call: Call) -> One:
+        self._not_in_the_future(call.parameter("resourceVersion"))
+        return One(await self.record(call.resource, call.namespace, call.name))
+
+    async def record(self, kind: Kind, namespace: str, name: str) -> Record:
+        """The object's record now. Raises 404."""
+        found = await self._store.get(key(kind, namespace, name))
+        if not found:
+            raise errors.not_found(kind, name)
+        return found
+
+    async def list(self, call: Call) -> Many:
+        start, revision = self._start(call)
+        chosen, limit = selector(call), _number(call, "limit")
+        try:
+            if call.name:
+                page = await self._one(call)
+            elif chosen:
+                return await self._selected(call, chosen, start, limit, revision)
+            else:
+                page = await self._page(call, start, limit, revision)
+        except Compacted as e:
+            raise errors.expired(
+                TOO_OLD if start else f"too old resource version: {revision} ({e.oldest})"
+            ) from e
+        more = _continue(page.records[-1].key, page.revision) if page.remaining else ""
+        if call.name and chosen:
+            page.records[:] = [r for r in page.records if chosen(self._decoded(r))]
+        return Many(call.resource, page.records, page.revision, more, page.remaining if more else None)
+
+    async def _page(self, call: Call, start: str, limit: int, revision: int) -> Page:
+        return await self._store.list(
+            prefix(call.resource, call.namespace), after=start, limit=limit, revision=revision
+        )
+
+    async def _one(self, call: Call) -> Page:
+        """The list of a single name."""
+        if call.resource.namespaced and not call.namespace:
+            page = await self._page(call, "", 0, 0)
+            found = [r for r in page.records if r.key.endswith(f"/{call.name}")]
+            return Page(found, page.revision, 0)
+        one = await self._store.get(call.key)
+        return Page([one] if one else [], self._store.revision, 0)
+
+    async def _selected(self, call: Call, chosen: Selector, start: str, limit: int, revision: int) -> Many:
+        found: list[Record] = []
+        page = await self._page(call, start, 0, revision)
+        for n, record in enumerate(page.records):
+            if n % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            if chosen(self._decoded(record)):
+                if limit and len(found) == limit:
+                    return Many(call.resource, found, page.revision, _continue(found[-1].key, page.revision))
+                found.append(record)
+        return Many(call.resource, found, page.revision)
+
+    def _start(self, call: Call) -> tuple[str, int]:
+        """The key after which a list starts, and the revision that it is to show; 0 for the latest."""
+        match, version = call.parameter("resourceVersionMatch"), call.parameter("resourceVersion")
+        token = call.parameter("continue")
+        if match not in _MATCHES:
+            raise errors.bad_request(f'resourceVersionMatch: Unsupported value: "{match}"')
+        if token:
+            if match or version not in ("", "0"):
+                raise errors.bad_request("specifying resource version is not allowed when using continue")
+            return _continued(token, prefix(call.resource, call.namespace))
+        if match and not version:
+            raise errors.bad_request(
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+            )
+        revision = self._not_in_the_future(version)
+        if match == "Exact" and not revision:
+            raise errors.bad_request(
+                'resourceVersionMatch: Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+            )
+        # A limited list at a revision is an exact one, as upstream has it for compatibility.
+        exact = match == "Exact" or (not match and call.parameter("limit") not in ("", "0"))
+        return "", revision if exact else 0
+
+    def _not_in_the_future(self, version: str) -> int:
+        revision = parse_version(version)
+        if revision > self._store.revision:
+            raise errors.gateway_timeout(
+                f"Too large resource version: {revision}, current: {self._store.revision}"
+            )
+        return revision
+
+
+def parse_version(version: str) -> int:
+    """A resourceVersion as a revision; 0 where it is empty."""
+    if not version:
+        return 0
+    if not (version.isascii() and version.isdigit()):
+        raise errors.bad_request(f'invalid resource version "{version}": must be an unsigned integer')
+    return int(version)
+
+
+def _number(call: Call, name: str) -> int:
+    text = call.parameter(name)
+    if text and not text.lstrip("-").isdigit():
+        raise errors.bad_request(
+            f'unable to decode query parameter {name}: strconv.ParseInt: parsing "{text}": invalid syntax'
+        )
+    return max(0, int(text or 0))
+
+
+def _continue(last: str, revision: int) -> str:
+    token = orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": last})
+    return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
+
+
+def _continued(token: str, within: str) -> tuple[str, int]:
+    try:
+        said = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        start, revision = str(said["start"]), int(said["rv"])
+    except (binascii.Error, ValueError, KeyError, TypeError) as e:
+        raise errors.bad_request("continue key is not valid") from e
+    if not start.startswith(within) or revision <= 0:
+        raise errors.bad_request("continue key is not valid")
+    return start, revision

@@ -1,0 +1,104 @@
+"""From a method and a path to what is asked for: which verb, on which resource.
+
+Source: k8s.io/apiserver pkg/endpoints/request/requestinfo.go, and the API conventions' "Resources" section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sampan.apiserver import errors
+from sampan.apiserver.call import Call
+from sampan.client.api import ApiError
+from sampan.http.messages import Request, query
+from sampan.kinds.kind import Kind
+
+_VERBS = {
+    "GET": "get",
+    "HEAD": "get",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}
+# Subresources of namespaces; any other word after a namespace's name is a resource in it.
+_OF_NAMESPACES = ("status", "finalize")
+# Subresources that connect to something else, and take the rest of the path.
+PROXIES = ("proxy",)
+
+
+class Routes:
+    """The resources served, by group, version and plural."""
+
+    def __init__(self, kinds: Iterable[Kind]):
+        self._kinds = {(k.group, k.version, k.plural): k for k in kinds}
+        self._versions = {(k.group, k.version) for k in self._kinds.values()}
+
+    def call(self, request: Request) -> Call:
+        """The call that a request makes; its `fault` says 404 where no resource is served there, 405 for an unknown method."""
+        call = Call(
+            verb=request.method.lower(),
+            path=request.path,
+            query=query(request.query) if request.query else {},
+            headers=request.headers,
+            content_type=request.headers.get("content-type", ""),
+            request=request,
+        )
+        words = [w for w in request.path.split("/") if w]
+        try:
+            if words[:1] == ["api"] and len(words) > 2:
+                self._resource(call, "", words[1], words[2:])
+            elif words[:1] == ["apis"] and len(words) > 3:
+                self._resource(call, words[1], words[2], words[3:])
+        except ApiError as e:
+            call.kind, call.fault = None, e
+        return call
+
+    def _resource(self, call: Call, group: str, version: str, words: list[str]) -> None:
+        watching = words[0] == "watch" and len(words) > 1
+        if watching:
+            words = words[1:]
+        if words[0] == "namespaces" and len(words) > 2 and words[2] not in _OF_NAMESPACES:
+            call.namespace, words = words[1], words[2:]
+        found = self._kinds.get((group, version, words[0]))
+        if not found or (call.namespace and not found.namespaced):
+            raise errors.no_such_path()
+        call.kind = found
+        if len(words) > 1:
+            call.name = words[1]
+        if len(words) > 2:
+            call.subresource = words[2]
+            call.subpath = _rest(call.path, words[3:]) if words[2] in PROXIES else ""
+            if (len(words) > 3 and words[2] not in PROXIES) or words[2] not in found.subresources:
+                raise errors.no_such_path()
+        call.verb = _verb(call, watching)
+
+    def served(self, group: str, version: str) -> bool:
+        return (group, version) in self._versions
+
+
+def _rest(path: str, words: list[str]) -> str:
+    slash = "/" if path.endswith("/") and words else ""
+    return "/" + "/".join(words) + slash
+
+
+def _verb(call: Call, watching: bool) -> str:
+    assert call.request is not None
+    verb = _VERBS.get(call.request.method)
+    if verb is None:
+        raise errors.method_not_allowed()
+    if verb == "get" and not call.subresource and (watching or call.flag("watch")):
+        selected(call)
+        return "watch"
+    if verb == "get" and not call.name:
+        selected(call)
+        return "list"
+    return "deletecollection" if verb == "delete" and not call.name else verb
+
+
+def selected(call: Call) -> None:
+    """A list or watch of one name, said by a field selector, is authorized as one of that name."""
+    for term in call.parameter("fieldSelector").split(","):
+        name, _, value = term.replace("==", "=").partition("=")
+        if name == "metadata.name" and value and not call.name:
+            call.name = value

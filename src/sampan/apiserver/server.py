@@ -1,0 +1,131 @@
+"""The API server as a whole: its parts, its start and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from sampan.apiserver import addresses, bootstrap, chain, errors, housekeeping
+from sampan.apiserver.admission import Admission
+from sampan.apiserver.call import User
+from sampan.apiserver.codec import Decoded
+from sampan.apiserver.deleting import Deleter
+from sampan.apiserver.kubelets import Kubelets
+from sampan.apiserver.local import LocalClient
+from sampan.apiserver.metrics import Metrics
+from sampan.apiserver.moments import Moments
+from sampan.apiserver.nodes import NodeRules
+from sampan.apiserver.patching import Patcher
+from sampan.apiserver.paths import Paths
+from sampan.apiserver.rbac import Attributes, Rbac
+from sampan.apiserver.reading import Reader
+from sampan.apiserver.rendering import refusal
+from sampan.apiserver.reviews import Reviews
+from sampan.apiserver.routing import Routes
+from sampan.apiserver.settings import Settings
+from sampan.apiserver.subresources import Subresources
+from sampan.apiserver.tokens import Tokens
+from sampan.apiserver.watching import Watcher
+from sampan.apiserver.writing import Writer
+from sampan.client.api import ApiError, Client
+from sampan.http.messages import BodyTooLarge, Request, Response
+from sampan.kinds import registry
+from sampan.store.api import Store
+
+log = logging.getLogger(__name__)
+
+
+class ApiServer:
+    """Serves the Kubernetes API from `store`.
+
+    Give `handler` to `http.server.serve`; `local` makes clients in this process. Nothing is served before `start`.
+    """
+
+    def __init__(self, store: Store, settings: Settings):
+        self.store = store
+        self.settings = settings
+        self.kinds = registry.builtin()
+        self.routes = Routes(self.kinds)
+        self.decoded = Decoded()
+        self.moments = Moments()
+        self.metrics = Metrics()
+        self.rbac = Rbac(store)
+        self.nodes = NodeRules(store, self.decoded)
+        self.tokens = Tokens(settings.service_account_key, settings.issuer, store, self.decoded)
+        self.services = addresses.Services(store, settings.services, settings.node_ports)
+        self.kubelets = Kubelets(self)
+        self.admission = Admission(self)
+        self.reader = Reader(store, self.decoded)
+        self.watcher = Watcher(store, self.moments)
+        self.writer = Writer(self)
+        self.patcher = Patcher(self)
+        self.deleter = Deleter(self)
+        self.reviews = Reviews(self)
+        self.subresources = Subresources(self)
+        self.paths = Paths(self)
+        self.ready = False
+        self._remote = chain.remote(self)
+        self.local_chain = chain.local(self)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._faults: list[str] = []
+
+    async def start(self) -> None:
+        """Load what is kept in memory, and make what every cluster has. Quick, and safe to repeat after any crash."""
+        loaded = [asyncio.Event(), asyncio.Event()]
+        self._run("roles", self.rbac.run(loaded[0]))
+        self._run("service addresses", self.services.run(loaded[1]))
+        async with asyncio.timeout(60):
+            for event in loaded:
+                await event.wait()
+            await bootstrap.run(self)
+        self._run("housekeeping", housekeeping.run(self.store, self.settings))
+        self.ready = True
+
+    async def close(self) -> None:
+        """Stop what runs beside the requests. The store is its opener's to close."""
+        self.ready = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self.kubelets.close()
+
+    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"apiserver: {name}")
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (e := task.exception()):
+            log.error("%s failed", task.get_name(), exc_info=e)
+            self._faults.append(f"{task.get_name()}: {e}")
+
+    @property
+    def faults(self) -> list[str]:
+        """What has failed since the start; /livez fails where there is any, so that the process is restarted."""
+        return self._faults
+
+    async def allowed(self, user: User, asked: Attributes) -> bool:
+        """Whether a user may: by the node's own rules, or by RBAC."""
+        return self.rbac.allows(user, asked) or await self.nodes.allows(user, asked)
+
+    async def handler(self, request: Request) -> Response:
+        """One HTTP request. Nothing but a response ever comes out."""
+        try:
+            answer = await self._remote(self.routes.call(request))
+            assert isinstance(answer, Response)
+            return answer
+        except ApiError as e:
+            return refusal(e)
+        except BodyTooLarge:
+            return refusal(errors.too_large("the server's limit"))
+
+    def local(self, user: str, groups: tuple[str, ...] = ()) -> Client:
+        """A client in this process under a user's name; it may do what that user may."""
+        everyone: tuple[str, ...] = ("system:authenticated",)
+        if user.startswith("system:serviceaccount:"):
+            namespace = user.split(":")[2]
+            everyone = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", *everyone)
+        return LocalClient(self, User(user, (*groups, *everyone)))

@@ -1,0 +1,48 @@
+"""What an API server needs to be told, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sampan.http.messages import Request, Response
+
+if TYPE_CHECKING:
+    from sampan.apiserver.call import Call, User
+
+Extension = Callable[["User", Request], Awaitable[Response]]
+DAY = 24 * 3600.0
+GIGABYTE = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kubelets:
+    """How to speak to nodes: who signed their serving certificates, and our own certificate; PEM files."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`service_account_key` is a private key in PEM (EC P-256 or RSA), or empty: then no tokens are issued.
+
+    `address` and `port` are where pods reach the API: the endpoint of Service `kubernetes`; without an address there is none.
+    `extensions` serve path prefixes that are no resources, authorized as such; `audit` sees each call that is allowed or denied.
+    `keep_seconds` and `keep_bytes` bound the history.
+    """
+
+    service_account_key: bytes = b""
+    issuer: str = "https://kubernetes.default.svc.cluster.local"
+    services: str = "10.65.0.0/16"
+    node_ports: tuple[int, int] = (30000, 32767)
+    address: str = ""
+    port: int = 6443
+    kubelets: Kubelets | None = None
+    extensions: Mapping[str, Extension] = field(default_factory=dict)
+    audit: Callable[[Call, int], None] | None = None
+    keep_seconds: float = DAY
+    keep_bytes: int = GIGABYTE

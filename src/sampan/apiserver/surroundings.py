@@ -1,0 +1,122 @@
+"""The outer steps of the chain: `catch`, `span`, `measure`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from sampan.apiserver import errors
+from sampan.apiserver.call import Answer, Call, Made, Many, One, Stream
+from sampan.client.api import ApiError
+from sampan.host import trace
+from sampan.http.messages import Response
+from sampan.store.api import StoreError
+
+if TYPE_CHECKING:
+    from sampan.apiserver.server import ApiServer
+
+Next = Callable[[Call], Awaitable[Answer]]
+log = logging.getLogger(__name__)
+SERVICE = "kube-apiserver"
+
+
+def catch(inner: Next) -> Next:
+    """Whatever fails leaves as an ApiError; an unexpected failure is logged, and told without its inside."""
+
+    async def step(call: Call) -> Answer:
+        try:
+            return await inner(call)
+        except ApiError:
+            raise
+        except StoreError as e:
+            raise errors.unavailable(f"the store cannot serve this now: {e}") from e
+        except Exception as e:
+            log.exception("%s %s failed", call.verb, call.path or call.resource.resource)
+            raise errors.internal(
+                f"{type(e).__name__} while serving {call.verb}; the server's log says more"
+            ) from e
+
+    return step
+
+
+def span(inner: Next) -> Next:
+    """The call as a span: a child of a component's own, or a new trace that links to what a user sent.
+
+    The span of a watch ends when the watch begins.
+    """
+
+    async def step(call: Call) -> Answer:
+        sent = trace.parse(call.headers.get("traceparent", "")) if call.request else None
+        parents = (sent,) if sent and call.user.component else ()
+        what = f"{call.resource.plural}/{call.subresource}".rstrip("/") if call.kind else call.path
+        peer = call.user.service
+        with trace.span(
+            f"{call.verb} {what}", SERVICE, causes=parents, attributes=_attributes(call), peer=peer
+        ) as made:
+            if sent and not parents:
+                made.links = (*made.links, sent)
+            try:
+                answer = await inner(call)
+            except ApiError as e:
+                made.attributes["code"] = str(e.code)
+                made.attributes["user"] = call.user.name
+                raise
+            made.attributes["code"] = str(code(answer))
+            made.attributes["user"] = call.user.name
+            if isinstance(answer, One):
+                made.attributes["name"] = answer.record.key.rpartition("/")[2]
+                made.attributes["revision"] = str(answer.record.revision)
+            return answer
+
+    return step
+
+
+def _attributes(call: Call) -> dict[str, str]:
+    found = {"verb": call.verb, "user": call.user.name}
+    if call.kind:
+        found["resource"] = call.kind.resource
+        found["namespace"] = call.namespace
+        found["name"] = call.name
+    if call.request:
+        for attribute, header in (
+            ("kubectl.session", "kubectl-session"),
+            ("kubectl.command", "kubectl-command"),
+            ("user_agent", "user-agent"),
+        ):
+            if value := call.headers.get(header):
+                found[attribute] = value[:200]
+    return {name: value for name, value in found.items() if value}
+
+
+def code(answer: Answer) -> int:
+    """The HTTP status that an answer has."""
+    match answer:
+        case One() | Made():
+            return answer.code
+        case Response():
+            return answer.status
+        case Many() | Stream():
+            return 200
+
+
+def measure(server: ApiServer, inner: Next) -> Next:
+    """Count and time the call, and tell the audit hook of it."""
+
+    async def step(call: Call) -> Answer:
+        begun = time.perf_counter()
+        status = 500
+        try:
+            answer = await inner(call)
+            status = code(answer)
+            return answer
+        except ApiError as e:
+            status = e.code
+            raise
+        finally:
+            server.metrics.count(call, status, time.perf_counter() - begun)
+            if server.settings.audit:
+                server.settings.audit(call, status)
+
+    return step

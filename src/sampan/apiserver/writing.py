@@ -1,0 +1,215 @@
+"""create, update and patch: every write passes `Writer.admitted`, then reaches the store once, encoded once."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from sampan.apiserver import codec, errors
+from sampan.apiserver.bodies import body
+from sampan.apiserver.call import Answer, Call, Made, One
+from sampan.host import trace
+from sampan.kinds.kind import Kind
+from sampan.machinery import times
+from sampan.machinery.objects import Object
+from sampan.store.api import Conflict, Exists, Record
+
+if TYPE_CHECKING:
+    from sampan.apiserver.server import ApiServer
+
+# What generated names end in: no vowels, and no digits that look like them, so that no words form.
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+# How long a name may be before its generated end.
+_STEM = 58
+ATTEMPTS = 8
+# Kinds whose update creates what is not there, as upstream's.
+_CREATED_BY_UPDATE = frozenset({"leases.coordination.k8s.io", "events", "events.events.k8s.io", "endpoints"})
+# Metadata that only the server sets: a writer may leave it out, and may not change it.
+_OURS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+
+Change = Callable[[Object], Awaitable[Object]]
+
+
+def now() -> str:
+    return times.time(time.time())
+
+
+class Writer:
+    def __init__(self, server: ApiServer):
+        self._server = server
+        self._store = server.store
+
+    async def create(self, call: Call) -> Answer:
+        kind = call.resource
+        given = await body(call, kind)
+        meta = self._begun(call, given)
+        for attempt in range(ATTEMPTS):
+            obj = given if meta.get("name") else codec.copied(given)
+            call.name = meta.get("name") or _generated(meta)
+            if call.name:
+                obj["metadata"]["name"] = call.name
+            try:
+                return await self._create(call, obj)
+            except Exists as e:
+                undo(call)
+                if meta.get("name") or attempt == ATTEMPTS - 1:
+                    raise errors.exists(kind, call.name) from e
+            except BaseException:
+                undo(call)
+                raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _begun(self, call: Call, obj: Object) -> Object:
+        """The metadata as a creator may say it: in the path's namespace, and without what is the server's."""
+        meta: Object = obj["metadata"]
+        if meta.get("resourceVersion") not in (None, "", "0"):
+            raise errors.bad_request("resourceVersion should not be set on objects to be created")
+        placed(call, meta)
+        for name in (
+            "resourceVersion",
+            "selfLink",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "generation",
+        ):
+            meta.pop(name, None)
+        meta["uid"] = str(uuid.uuid4())
+        meta["creationTimestamp"] = now()
+        return meta
+
+    async def _create(self, call: Call, obj: Object) -> Answer:
+        obj = await self.admitted(call, obj, None)
+        if call.dry_run:
+            if await self._store.get(call.key):
+                raise Exists(call.key)
+            undo(call)
+            return Made(obj, 201)
+        value = codec.encode(call.resource.to_storage(obj))
+        revision = await self._store.create(call.key, value, trace.cause())
+        obj["metadata"]["resourceVersion"] = str(revision)
+        return One(Record(call.key, value, revision), 201, obj)
+
+    async def update(self, call: Call) -> Answer:
+        given = await body(call, call.resource)
+        placed(call, given["metadata"])
+        name = given["metadata"].setdefault("name", call.name)
+        if name != call.name:
+            message = f"the name of the object ({name}) does not match the name on the URL ({call.name})"
+            raise errors.bad_request(message)
+        if call.resource.resource in _CREATED_BY_UPDATE and not await self._store.get(call.key):
+            self._begun(call, given)
+            return await self._create(call, given)
+
+        async def replace(old: Object) -> Object:
+            return codec.copied(given)
+
+        return await self.change(call, replace)
+
+    async def change(self, call: Call, change: Change) -> Answer:
+        """Write what `change` makes of the object as it is now, again where somebody else was quicker.
+
+        `change` may alter the object that it gets. Raises 404, 409, 422 and what admission refuses.
+        """
+        for attempt in range(ATTEMPTS):
+            record = await self._server.reader.record(call.resource, call.namespace, call.name)
+            obj = await change(codec.view(call.resource, record))
+            expected = obj["metadata"].get("resourceVersion")
+            if expected and expected not in ("0", str(record.revision)):
+                raise errors.conflict(call.resource, call.name)
+            try:
+                return await self._replace(call, record, obj)
+            except Conflict as e:
+                undo(call)
+                if not e.found:
+                    raise errors.not_found(call.resource, call.name) from e
+                if attempt == ATTEMPTS - 1:
+                    raise errors.conflict(call.resource, call.name) from e
+            except BaseException:
+                undo(call)
+                raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _replace(self, call: Call, record: Record, obj: Object) -> Answer:
+        kind = call.resource
+        old = codec.view(kind, record)
+        self._keep(kind, obj, old)
+        obj = await self.admitted(call, obj, old)
+        if call.dry_run:
+            undo(call)
+            return Made(obj)
+        value = codec.encode(kind.to_storage(obj))
+        if value == record.value:
+            obj["metadata"]["resourceVersion"] = str(record.revision)
+            return One(record, 200, obj)
+        if finished(obj):
+            revision = await self._store.delete(record.key, record.revision, trace.cause())
+        else:
+            revision = await self._store.update(record.key, value, record.revision, trace.cause())
+        obj["metadata"]["resourceVersion"] = str(revision)
+        return One(Record(record.key, value, revision), 200, obj)
+
+    def _keep(self, kind: Kind, obj: Object, old: Object) -> None:
+        """Put the server's own metadata back as it was. Raises 409 for the uid of another object."""
+        meta, before = obj["metadata"], old["metadata"]
+        if meta.get("uid") and meta["uid"] != before["uid"]:
+            why = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {before['uid']}"
+            raise errors.conflict(kind, before["name"], why)
+        for name in ("name", "namespace"):
+            if before.get(name):
+                meta.setdefault(name, before[name])
+        for name in _OURS:
+            if name in before:
+                meta[name] = before[name]
+            else:
+                meta.pop(name, None)
+        meta.pop("resourceVersion", None)
+
+    async def admitted(self, call: Call, obj: Object, old: Object | None) -> Object:
+        """The object as it is to be stored: defaults, preparation, admission, validation. Raises what refuses it."""
+        kind = call.resource
+        kind.default(obj)
+        if kind.prepare:
+            kind.prepare(obj, old, call.subresource)
+        await self._server.admission.mutate(call, obj, old)
+        faults = kind.validate(obj, old)
+        if faults:
+            raise errors.invalid(kind, obj["metadata"].get("name", ""), faults)
+        await self._server.admission.validate(call, obj, old)
+        return obj
+
+
+def undo(call: Call) -> None:
+    """Give back what admission reserved for a write that does not happen."""
+    while call.undo:
+        call.undo.pop()()
+
+
+def placed(call: Call, meta: Object) -> None:
+    """Put the object into the path's namespace. Raises 400 where it names another."""
+    if not call.resource.namespaced:
+        if not meta.get("namespace"):
+            meta.pop("namespace", None)
+        return
+    if meta.get("namespace") and call.namespace and meta["namespace"] != call.namespace:
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    if not call.namespace:
+        raise errors.bad_request("an empty namespace may not be set during creation")
+    meta["namespace"] = call.namespace
+
+
+def finished(obj: Object) -> bool:
+    """Whether an object that is being deleted is held by nothing any more."""
+    meta = obj["metadata"]
+    if not meta.get("deletionTimestamp") or meta.get("finalizers") or meta.get("deletionGracePeriodSeconds"):
+        return False
+    return not (obj["kind"] == "Namespace" and (obj.get("spec") or {}).get("finalizers"))
+
+
+def _generated(meta: Object) -> str:
+    stem = meta.get("generateName") or ""
+    return stem[:_STEM] + "".join(random.choices(_ALPHABET, k=5)) if stem else ""

@@ -1,0 +1,228 @@
+"""Informers: watched copies of whole kinds, with indexes, that call back on every change.
+
+One `Informer` follows one kind; `Informers` keeps one for each kind that anybody asked for, and is the `Cache` that
+controllers read. Objects are shared: nobody mutates them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+
+from sampan.client.api import ApiError, Change, Client, Unavailable
+from sampan.machinery.objects import Key, Object, key, owner
+
+Handler = Callable[[Change, Object | None], None]
+Values = Callable[[Object], Iterable[str]]
+# How long to wait after a failure, at first and at most.
+SHORTEST_WAIT, LONGEST_WAIT = 0.1, 10.0
+OWNER = "owner"
+_NAMESPACE = "namespace"
+log = logging.getLogger(__name__)
+
+
+def _owner_uid(obj: Object) -> Iterable[str]:
+    ref = owner(obj)
+    return (ref["uid"],) if ref else ()
+
+
+def _namespace(obj: Object) -> Iterable[str]:
+    return (obj["metadata"].get("namespace", ""),)
+
+
+class Copies:
+    """Objects by key, and the keys under each value of each index. Plain data, without a client."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Key, Object] = {}
+        self._values: dict[str, Values] = {OWNER: _owner_uid, _NAMESPACE: _namespace}
+        self._indexes: dict[str, dict[str, dict[Key, None]]] = {OWNER: {}, _NAMESPACE: {}}
+
+    def add_index(self, name: str, values: Values) -> None:
+        """Index by `values` from now on; a name that is there already keeps its meaning."""
+        if name in self._values:
+            return
+        self._values[name] = values
+        self._indexes[name] = {}
+        for at, obj in self.objects.items():
+            self._enter(name, at, obj)
+
+    def put(self, at: Key, obj: Object | None) -> Object | None:
+        """Replace, or with None drop, and return what was there."""
+        old = self.objects.get(at)
+        for name in self._values:
+            if old is not None:
+                self._leave(name, at, old)
+            if obj is not None:
+                self._enter(name, at, obj)
+        if obj is None:
+            self.objects.pop(at, None)
+        else:
+            self.objects[at] = obj
+        return old
+
+    def index(self, name: str, value: str) -> list[Object]:
+        return [self.objects[at] for at in self._indexes[name].get(value, ())]
+
+    def list(self, namespace: str = "") -> list[Object]:
+        return self.index(_NAMESPACE, namespace) if namespace else list(self.objects.values())
+
+    def _enter(self, name: str, at: Key, obj: Object) -> None:
+        for value in self._values[name](obj):
+            self._indexes[name].setdefault(value, {})[at] = None
+
+    def _leave(self, name: str, at: Key, obj: Object) -> None:
+        index = self._indexes[name]
+        for value in self._values[name](obj):
+            if keys := index.get(value):
+                keys.pop(at, None)
+                if not keys:
+                    del index[value]
+
+
+class Informer:
+    """Follows one kind, in one namespace or all. Run `run`; `synced` is set once the copy is whole.
+
+    Handlers are called with each change and the object as it was before, after the copy has changed; they neither block
+    nor raise. After an interruption the copy is compared anew, and what was missed is told as if it happened now.
+    """
+
+    def __init__(self, client: Client, kind: str, namespace: str = "", *, labels: str = "", fields: str = ""):
+        self.kind = kind
+        self.copies = Copies()
+        self.synced = asyncio.Event()
+        self._client = client
+        self._scope = (namespace, labels, fields)
+        self._handlers: list[Handler] = []
+        self._since = ""
+        # While the state is listed anew: the keys that were seen, so that the others are gone.
+        self._seen: set[Key] | None = None
+
+    def subscribe(self, handler: Handler) -> None:
+        """Call `handler` on every change from now on; first, as additions, with all that is there."""
+        self._handlers.append(handler)
+        for obj in list(self.copies.objects.values()):
+            handler(Change("ADDED", obj), None)
+
+    async def run(self) -> None:
+        """Follow for ever: from where the last watch ended, or anew where that is no longer kept."""
+        failures = 0
+        while True:
+            try:
+                await self._follow()
+                failures = 0
+            except ApiError as e:
+                if e.reason in ("Expired", "Gone"):
+                    self._since = ""
+                    continue
+                failures += 1
+                log.warning("watching %s was refused, and will be tried again: %s", self.kind, e)
+            except Unavailable as e:
+                failures += 1
+                log.warning("watching %s failed, and will be tried again: %s", self.kind, e)
+            wait = min(LONGEST_WAIT, SHORTEST_WAIT * 2.0 ** min(failures, 10))
+            await asyncio.sleep(wait * (0.5 + random.random() / 2))
+
+    async def _follow(self) -> None:
+        namespace, labels, fields = self._scope
+        if not self._since:
+            self._seen = set()
+        async for change in self._client.watch(
+            self.kind, namespace, labels=labels, fields=fields, since=self._since
+        ):
+            self._take(change)
+
+    def _take(self, change: Change) -> None:
+        if change.type == "BOOKMARK":
+            if change.synced:
+                self._finish_listing()
+            if self._seen is None:
+                self._since = change.object["metadata"]["resourceVersion"]
+            return
+        at = key(change.object)
+        if self._seen is not None:
+            self._seen.add(at)
+            found = self.copies.objects.get(at)
+            if found and found["metadata"].get("resourceVersion") == change.object["metadata"].get(
+                "resourceVersion"
+            ):
+                return
+        else:
+            self._since = change.object["metadata"]["resourceVersion"]
+        self._apply(at, change)
+
+    def _finish_listing(self) -> None:
+        """Drop what the list no longer had."""
+        for at in [k for k in self.copies.objects if k not in (self._seen or ())]:
+            self._apply(at, Change("DELETED", self.copies.objects[at]))
+        self._seen = None
+        self.synced.set()
+
+    def _apply(self, at: Key, change: Change) -> None:
+        gone = change.type == "DELETED"
+        old = self.copies.put(at, None if gone else change.object)
+        if gone and old is None:
+            return
+        if not gone:
+            told = "MODIFIED" if old is not None else "ADDED"
+            if told != change.type:
+                change = Change("MODIFIED" if old is not None else "ADDED", change.object, change.cause)
+        for handler in self._handlers:
+            handler(change, old)
+
+
+class Informers:
+    """One informer for each kind that was asked for, all over one client. A `reconcile.controller.Cache`.
+
+    `run` must run for anything to be followed; kinds may be added before and after it began.
+    """
+
+    def __init__(self, client: Client):
+        self._client = client
+        self._informers: dict[str, Informer] = {}
+        self._new: asyncio.Queue[Informer] = asyncio.Queue()
+
+    def informer(self, kind: str) -> Informer:
+        """The informer of a kind, begun where nobody has asked for it before."""
+        found = self._informers.get(kind)
+        if found is None:
+            found = self._informers[kind] = Informer(self._client, kind)
+            self._new.put_nowait(found)
+        return found
+
+    def subscribe(self, kind: str, handler: Handler, /) -> None:
+        self.informer(kind).subscribe(handler)
+
+    def add_index(self, kind: str, name: str, values: Values, /) -> None:
+        self.informer(kind).copies.add_index(name, values)
+
+    async def synced(self, kinds: Iterable[str], /) -> None:
+        """Wait until the copies of these kinds are whole."""
+        for kind in kinds:
+            await self.informer(kind).synced.wait()
+
+    async def run(self) -> None:
+        """Follow every kind, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                informer = await self._new.get()
+                tasks.create_task(informer.run(), name=f"informer of {informer.kind}")
+
+    def get(self, kind: str, key: Key) -> Object | None:
+        return self._of(kind).objects.get(key)
+
+    def list(self, kind: str, namespace: str = "") -> Iterable[Object]:
+        return self._of(kind).list(namespace)
+
+    def index(self, kind: str, index: str, value: str) -> Iterable[Object]:
+        return self._of(kind).index(index, value)
+
+    def _of(self, kind: str) -> Copies:
+        found = self._informers.get(kind)
+        if found is None:
+            raise LookupError(
+                f"nobody watches {kind}: subscribe to it, or name it in the controller's watches"
+            )
+        return found.copies
