@@ -1,5 +1,9 @@
 """Compile the protobuf descriptor sets that `sampan.machinery` ships, from the Go modules that define them.
 
+Beside the descriptors of Kubernetes goes what JSON does differently and only the Go structs tell: which
+fields are written into their parent (`inline`), which are left out where they are zero (`omit`), and other
+names (`names`).
+
 Run after a new Kubernetes release: set VERSION, then `.venv/bin/python tools/descriptors.py`. It needs Go
 (for its module cache) and grpcio-tools. Comments and the options of Go's generator are left out; the results
 are compressed.
@@ -8,9 +12,12 @@ are compressed.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import zstandard
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -47,6 +54,53 @@ def write(name: str, found: FileDescriptorSet) -> None:
     print(f"{name}: {len(found.file)} files, {len(data)} bytes")
 
 
+STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+FIELD = re.compile(
+    r'^\t(?:\w+\s+)?(?P<type>[*\[\]\w.]+)\s+`(?P<tags>[^`]*protobuf:"\w+,(?P<number>\d+),[^`]*)`',
+    re.MULTILINE,
+)
+
+
+def fields(package: Path) -> Iterator[tuple[str, int, str, str]]:
+    """The struct, number, Go type and JSON tag of every field that goes into protobuf."""
+    for source in sorted(package.glob("*.go")):
+        if source.name.startswith(("generated", "zz_")) or source.name.endswith("_test.go"):
+            continue
+        for struct, body in STRUCT.findall(source.read_text()):
+            for field in FIELD.finditer(body):
+                tag = re.search(r'json:"([^"]*)"', field["tags"])
+                yield struct, int(field["number"]), field["type"], tag[1] if tag else ""
+
+
+def differences(root: Path, found: FileDescriptorSet) -> dict[str, dict[str, Any]]:
+    """For each message: the numbers of fields that are inline in JSON, or left out where zero; and other
+    names.
+    """
+    listed: dict[str, dict[str, Any]] = {"inline": {}, "omit": {}, "names": {}}
+    for file in found.file:
+        for struct, number, kind, tag in fields((root / file.name).parent):
+            name = f"{file.package}.{struct}"
+            json_name = tag.partition(",")[0]
+            if not json_name:
+                listed["inline"].setdefault(name, []).append(number)
+                continue
+            proto_name = next(
+                (
+                    f.name
+                    for m in file.message_type
+                    if m.name == struct
+                    for f in m.field
+                    if f.number == number
+                ),
+                "",
+            )
+            if json_name != proto_name:
+                listed["names"].setdefault(name, {})[number] = json_name
+            if ("omitempty" in tag or "omitzero" in tag) and not kind.startswith("*"):
+                listed["omit"].setdefault(name, []).append(number)
+    return listed
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -57,7 +111,12 @@ def main() -> None:
         api = root / "k8s.io" / "api"
         files = [f"k8s.io/api/{p.relative_to(api)}" for p in sorted(api.glob("*/v*/generated.proto"))]
         kept = [f for f in files if f.split("/")[3] in SERVED]
-        write("kubernetes.binpb.zst", compiled(root, kept))
+        kubernetes = compiled(root, kept)
+        write("kubernetes.binpb.zst", kubernetes)
+        text = json.dumps(differences(root, kubernetes), separators=(",", ":"), sort_keys=True)
+        data = zstandard.ZstdCompressor(level=22).compress(text.encode())
+        (DATA / "kubernetes.json.zst").write_bytes(data)
+        print(f"kubernetes.json.zst: {len(data)} bytes")
 
 
 if __name__ == "__main__":

@@ -38,3 +38,11 @@ def _files(data: bytes) -> Iterator[bytes]:
         at += 1
         yield data[at : at + length]
         at += length
+
+
+def json(name: str) -> Any:
+    """What stands beside the set `name` in JSON."""
+    import orjson
+    import zstandard
+
+    return orjson.loads(zstandard.decompress((DATA / f"{name}.json.zst").read_bytes()))

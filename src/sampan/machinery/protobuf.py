@@ -1,0 +1,316 @@
+"""Kubernetes' protobuf bodies, both ways: `application/vnd.kubernetes.protobuf`.
+
+A body is four bytes of magic and a runtime.Unknown, which names the kind and holds its message. Most messages
+mirror their JSON; the exceptions are in `_SPECIAL`. Source: the API concepts' page on alternate
+representations, and the generated.proto files of k8s.io/api and k8s.io/apimachinery, which
+`tools/descriptors.py` compiles.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from sampan.machinery import descriptors, times
+from sampan.machinery.objects import Object
+
+MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
+MAGIC = b"k8s\x00"
+_META = "k8s.io.apimachinery.pkg.apis.meta.v1"
+_UNKNOWN = "k8s.io.apimachinery.pkg.runtime.Unknown"
+
+
+class ProtobufError(ValueError):
+    """The body is no Kubernetes protobuf, or of a kind without a message, or does not fit its message."""
+
+
+def decode(body: bytes) -> Object:
+    """The object in a body. Raises ProtobufError."""
+    from google.protobuf.message import DecodeError
+
+    if body[:4] != MAGIC:
+        raise ProtobufError("provided data does not appear to be a protobuf message, expected prefix k8s")
+    try:
+        envelope = _class(_UNKNOWN).FromString(body[4:])
+        api_version, kind = envelope.typeMeta.apiVersion, envelope.typeMeta.kind
+        message = _class(name_of(api_version, kind)).FromString(envelope.raw)
+    except DecodeError as error:
+        raise ProtobufError(f"cannot decode protobuf: {error}") from None
+    return {"apiVersion": api_version, "kind": kind, **_from_message(message)}
+
+
+def encode(obj: Object) -> bytes:
+    """The body that holds an object; lists too. Raises ProtobufError."""
+    api_version, kind = str(obj.get("apiVersion", "")), str(obj.get("kind", ""))
+    message = _class(name_of(api_version, kind))()
+    try:
+        _fill(message, obj)
+    except (TypeError, ValueError, AttributeError, binascii.Error) as error:
+        raise ProtobufError(f"{kind} does not fit its protobuf message: {error}") from None
+    envelope = _class(_UNKNOWN)()
+    envelope.typeMeta.apiVersion, envelope.typeMeta.kind = api_version, kind
+    envelope.raw = message.SerializeToString()
+    return MAGIC + bytes(envelope.SerializeToString())
+
+
+def knows(api_version: str, kind: str) -> bool:
+    """Whether a kind has a message; those without are JSON only."""
+    try:
+        name_of(api_version, kind)
+    except ProtobufError:
+        return False
+    return True
+
+
+def name_of(api_version: str, kind: str) -> str:
+    """The full name of a kind's message. What all groups share, such as DeleteOptions, is in meta. Raises
+    ProtobufError.
+    """
+    group, _, version = api_version.rpartition("/")
+    for name in (f"k8s.io.api.{group.partition('.')[0] or 'core'}.{version}.{kind}", f"{_META}.{kind}"):
+        try:
+            _pool().FindMessageTypeByName(name)
+        except KeyError:
+            continue
+        return name
+    raise ProtobufError(f'no kind "{kind}" is registered for version "{api_version}" in protobuf')
+
+
+def _pool() -> Any:
+    return descriptors.pool("kubernetes")
+
+
+@cache
+def _class(name: str) -> Any:
+    from google.protobuf.message_factory import GetMessageClass
+
+    return GetMessageClass(_pool().FindMessageTypeByName(name))
+
+
+@cache
+def _differences() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = descriptors.json("kubernetes")
+    return found
+
+
+class _Plan:
+    """How the fields of a message stand in JSON, worked out once."""
+
+    def __init__(self, descriptor: Any):
+        name = descriptor.full_name
+        differences = _differences()
+        self.inline = frozenset(differences["inline"].get(name, ()))
+        self.omit = frozenset(differences["omit"].get(name, ()))
+        renamed = {int(number): other for number, other in differences["names"].get(name, {}).items()}
+        self.names = {f.number: renamed.get(f.number, f.name) for f in descriptor.fields}
+        self.by_name = {self.names[f.number]: f for f in descriptor.fields if f.number not in self.inline}
+        self.inlined = [f for f in descriptor.fields if f.number in self.inline]
+        # ExtraValue, Verbs and the like are plain lists in JSON.
+        self.bare_list = [(f.name, f.message_type) for f in descriptor.fields] == [("items", None)]
+
+
+@cache
+def _plan(name: str) -> _Plan:
+    return _Plan(_pool().FindMessageTypeByName(name))
+
+
+def _is_map(field: Any) -> bool:
+    message = field.message_type
+    return message is not None and bool(message.GetOptions().map_entry)
+
+
+# From messages to JSON
+
+
+def _from_message(message: Any) -> Object:
+    plan = _plan(message.DESCRIPTOR.full_name)
+    found: Object = {}
+    for field, value in message.ListFields():
+        if field.number in plan.inline:
+            found.update(_from_message(value))
+            continue
+        shown = _from_field(field, value)
+        if shown is None or (field.number in plan.omit and not field.message_type and not shown):
+            continue
+        found[plan.names[field.number]] = shown
+    return found
+
+
+def _from_field(field: Any, value: Any) -> Any:
+    if _is_map(field):
+        inner = field.message_type.fields_by_name["value"]
+        return {k: _from_value(inner, value[k]) for k in sorted(value)}
+    if field.is_repeated:
+        return [_from_value(field, v) for v in value]
+    return _from_value(field, value)
+
+
+def _from_value(field: Any, value: Any) -> Any:
+    if field.message_type is not None:
+        name = field.message_type.full_name
+        special = _SPECIAL.get(name)
+        if special:
+            return special[0](value)
+        if _plan(name).bare_list:
+            return list(value.items)
+        return _from_message(value)
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+# From JSON to messages
+
+
+def _fill(message: Any, obj: Object) -> None:
+    plan = _plan(message.DESCRIPTOR.full_name)
+    for name, value in obj.items():
+        field = plan.by_name.get(name)
+        if field is not None and value is not None:
+            _set(message, field, value)
+    for field in plan.inlined:
+        inner = {k: v for k, v in obj.items() if k not in plan.by_name}
+        if inner:
+            _fill(getattr(message, field.name), inner)
+
+
+def _set(message: Any, field: Any, value: Any) -> None:
+    if _is_map(field):
+        inner = field.message_type.fields_by_name["value"]
+        target = getattr(message, field.name)
+        for key, item in value.items():
+            if inner.message_type is None:
+                target[key] = _scalar(inner, item)
+            else:
+                _fill_message(inner, target[key], item)
+    elif field.is_repeated:
+        target = getattr(message, field.name)
+        for item in value:
+            if field.message_type is None:
+                target.append(_scalar(field, item))
+            else:
+                _fill_message(field, target.add(), item)
+    elif field.message_type is not None:
+        target = getattr(message, field.name)
+        target.SetInParent()
+        _fill_message(field, target, value)
+    else:
+        setattr(message, field.name, _scalar(field, value))
+
+
+def _fill_message(field: Any, target: Any, value: Any) -> None:
+    if value is None:  # a zero Time among the values of a map
+        return
+    name = field.message_type.full_name
+    special = _SPECIAL.get(name)
+    if special:
+        special[1](target, value)
+    elif _plan(name).bare_list:
+        target.items.extend(value)
+    else:
+        _fill(target, value)
+
+
+def _scalar(field: Any, value: Any) -> Any:
+    return base64.b64decode(value) if field.type == field.TYPE_BYTES else value
+
+
+# The messages whose JSON is something else
+
+
+def _time_from(message: Any) -> str | None:
+    return times.time(message.seconds) if message.seconds or message.nanos else None
+
+
+def _micro_time_from(message: Any) -> str | None:
+    if not (message.seconds or message.nanos):
+        return None
+    return f"{times.time(message.seconds)[:-1]}.{message.nanos // 1000:06d}Z"
+
+
+def _time_to(message: Any, value: str) -> None:
+    message.seconds, nanos = times.split(value)
+    if message.DESCRIPTOR.name != "Time":
+        message.nanos = nanos
+
+
+def _quantity_to(message: Any, value: Any) -> None:
+    message.string = str(value)
+
+
+def _int_or_string_from(message: Any) -> int | str:
+    return str(message.strVal) if message.type else int(message.intVal)
+
+
+def _int_or_string_to(message: Any, value: int | str) -> None:
+    message.type = int(isinstance(value, str))
+    if isinstance(value, str):
+        message.strVal = value
+    else:
+        message.intVal = value
+
+
+def _raw_from(message: Any) -> Any:
+    import orjson
+
+    raw = message.raw if message.DESCRIPTOR.name == "RawExtension" else message.Raw
+    if not raw:
+        return None
+    try:
+        return decode(raw) if raw[:4] == MAGIC else orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise ProtobufError(f"an embedded object is not JSON: {error}") from None
+
+
+def _raw_to(message: Any, value: Any) -> None:
+    import orjson
+
+    setattr(message, "raw" if message.DESCRIPTOR.name == "RawExtension" else "Raw", orjson.dumps(value))
+
+
+def _duration_from(message: Any) -> str:
+    """Go's form of a duration in nanoseconds: `1h2m3.5s`."""
+    nanos = abs(message.duration)
+    sign = "-" if message.duration < 0 else ""
+    if 0 < nanos < 10**9:
+        unit, size = next((u, s) for u, s in (("ms", 10**6), ("µs", 10**3), ("ns", 1)) if nanos >= s)
+        return f"{sign}{_decimal(nanos, size)}{unit}"
+    minutes, rest = divmod(nanos, 60 * 10**9)
+    hours, minutes = divmod(minutes, 60)
+    head = (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "")
+    return f"{sign}{head}{_decimal(rest, 10**9)}s"
+
+
+def _decimal(number: int, unit: int) -> str:
+    whole, rest = divmod(number, unit)
+    fraction = str(rest).rjust(len(str(unit)) - 1, "0").rstrip("0")
+    return f"{whole}.{fraction}" if rest else str(whole)
+
+
+_UNITS = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "µs": 10**3, "ns": 1}
+
+
+def _duration_to(message: Any, value: str) -> None:
+    from fractions import Fraction
+
+    parts = re.findall(r"(\d+\.?\d*|\.\d+)(h|ms|us|µs|ns|m|s)", value)
+    if value.lstrip("+-") != "0" and "".join(a + b for a, b in parts) != value.lstrip("+-"):
+        raise ValueError(f"time: invalid duration {value!r}")
+    total = sum(
+        int(Fraction(number if not number.endswith(".") else number + "0") * _UNITS[unit])
+        for number, unit in parts
+    )
+    message.duration = -total if value.startswith("-") else total
+
+
+_SPECIAL: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], None]]] = {
+    f"{_META}.Time": (_time_from, _time_to),
+    f"{_META}.MicroTime": (_micro_time_from, _time_to),
+    f"{_META}.Duration": (_duration_from, _duration_to),
+    f"{_META}.FieldsV1": (_raw_from, _raw_to),
+    "k8s.io.apimachinery.pkg.runtime.RawExtension": (_raw_from, _raw_to),
+    "k8s.io.apimachinery.pkg.api.resource.Quantity": (lambda m: m.string or "0", _quantity_to),
+    "k8s.io.apimachinery.pkg.util.intstr.IntOrString": (_int_or_string_from, _int_or_string_to),
+}
