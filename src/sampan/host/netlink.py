@@ -319,6 +319,8 @@ class Netlink:
 
     def send(self, *requests: Message) -> None:
         """Carry out all requests, in order, in one system call; raises the first error when all are done."""
+        if not requests:
+            return
         first = self._sequence + 1
         data = b"".join(self._pack(m, REQUEST | ACK | m.flags) for m in requests)
         self._socket.send(data)
