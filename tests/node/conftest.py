@@ -20,10 +20,12 @@ from sampan.node.kubelet import Kubelet
 from sampan.store.memory import Memory
 
 
-
 def pod(name: str, *containers: Object, **spec: Any) -> Object:
     """A pod on the test's node; a container without an image has one that is present."""
-    mains = [{"image": "busybox", "imagePullPolicy": "IfNotPresent", **c} for c in containers or ({"name": "main"},)]
+    mains = [
+        {"image": "busybox", "imagePullPolicy": "IfNotPresent", **c}
+        for c in containers or ({"name": "main"},)
+    ]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -93,7 +95,9 @@ class Cluster:
     async def gone(self, name: str, timeout: float = 15.0) -> None:
         async with asyncio.timeout(timeout):
             async for change in self.admin.watch("pods", "default", fields=f"metadata.name={name}"):
-                if change.type == "DELETED" or (change.type == "BOOKMARK" and change.synced and not await self.exists(name)):
+                if change.type == "DELETED" or (
+                    change.type == "BOOKMARK" and change.synced and not await self.exists(name)
+                ):
                     return
 
     async def exists(self, name: str) -> bool:
@@ -130,7 +134,14 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     await server.start()
     admin = server.local("kubernetes-admin", ("system:masters",))
     with contextlib.suppress(Exception):
-        await admin.create("serviceaccounts", {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default"}})
+        await admin.create(
+            "serviceaccounts",
+            {
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {"name": "default", "namespace": "default"},
+            },
+        )
     made = Cluster(server, admin, FakeCri(), tmp_path / "node")
     yield made
     await made.kill()

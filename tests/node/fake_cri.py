@@ -74,7 +74,9 @@ class FakeCri:
         )
 
     async def _Status(self, r: Any) -> Any:
-        conditions = [messages.RuntimeCondition(type=t, status=True) for t in ("RuntimeReady", "NetworkReady")]
+        conditions = [
+            messages.RuntimeCondition(type=t, status=True) for t in ("RuntimeReady", "NetworkReady")
+        ]
         return messages.StatusResponse(status=messages.RuntimeStatus(conditions=conditions))
 
     async def _RunPodSandbox(self, r: Any) -> Any:
@@ -214,8 +216,12 @@ class FakeCri:
             stats=[
                 messages.ContainerStats(
                     attributes=messages.ContainerAttributes(id=c.id, metadata=c.metadata, labels=c.labels),
-                    cpu=messages.CpuUsage(timestamp=time.time_ns(), usage_core_nano_seconds=value(value=5 * 10**8)),
-                    memory=messages.MemoryUsage(timestamp=time.time_ns(), working_set_bytes=value(value=1 << 20)),
+                    cpu=messages.CpuUsage(
+                        timestamp=time.time_ns(), usage_core_nano_seconds=value(value=5 * 10**8)
+                    ),
+                    memory=messages.MemoryUsage(
+                        timestamp=time.time_ns(), working_set_bytes=value(value=1 << 20)
+                    ),
                 )
                 for c in self.containers.values()
             ]

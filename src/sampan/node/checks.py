@@ -1,7 +1,7 @@
 """What a probe or a hook does: run a program in the container, ask over HTTP, TCP or gRPC, or sleep.
 
-Each returns an `Answer`, and never raises for what the container does wrong. Sources: the Pod API reference (Probe,
-LifecycleHandler); the gRPC health checking protocol (grpc/grpc, doc/health-checking.md).
+Each returns an `Answer`, and never raises for what the container does wrong. Sources: the Pod API reference
+(Probe, LifecycleHandler); the gRPC health checking protocol (grpc/grpc, doc/health-checking.md).
 """
 
 from __future__ import annotations
@@ -172,9 +172,11 @@ async def _grpc(target: Target, given: Object, timeout: float) -> Answer:
     from grpclib.exceptions import GRPCError, StreamTerminatedError
 
     name = (given.get("service") or "").encode()
-    # HealthCheckRequest has one field, `service`, a string (1); HealthCheckResponse one, `status`, an enumeration (1).
+    # HealthCheckRequest has one field, `service`, a string (1); HealthCheckResponse one, `status`, an
+    # enumeration (1).
     request = b"\x0a" + bytes([len(name)]) + name if name else b""
-    channel = Channel(target.ip, given["port"], codec=_Raw())
+    raw: Any = _Raw()
+    channel = Channel(target.ip, given["port"], codec=raw)
     try:
         call: Any = UnaryUnaryMethod(channel, "/grpc.health.v1.Health/Check", bytes, bytes)
         reply = await call(request, timeout=timeout)
@@ -201,5 +203,7 @@ async def _grpc(target: Target, given: Object, timeout: float) -> Answer:
 
 
 def hook_timeout(pod: Object) -> float:
-    """postStart hooks have no deadline of their own upstream; ours is the longest that a pod's end may take, at least a minute."""
+    """postStart hooks have no deadline of their own upstream; ours is the longest that a pod's end may take,
+    at least a minute.
+    """
     return float(max(60, pods.grace_period(pod)))

@@ -3,10 +3,11 @@
 The life of a pod has three stages, and this table says what is looked at in each:
 
     stage         in order
-    running       deadline passed? ended for good? -> end;  no sandbox -> start one;  init containers, each when the one before is done (a
-                  sidecar: when it has started);  then main containers;  probes that failed -> stop;  ended -> start again after its wait
-    terminating   stop main containers, then sidecars in reverse order, then the sandbox -> terminated
-    terminated    remove what the runtime keeps, once the pod itself is deleted
+    running       deadline passed, or ended for good? -> end
+                  no sandbox -> start one
+                  init containers, each when the one before is done (a sidecar: when it has started)
+                  then main containers; probes that failed -> stop; ended -> start again after its wait
+    terminating   stop main containers, then sidecars in reverse order, then the sandbox -> ended
 
 Nothing here waits or acts: the worker does what the decision says, and asks again when something has changed.
 """
@@ -75,8 +76,9 @@ Action = StartSandbox | StopSandbox | RemoveSandbox | StartContainer | StopConta
 class Decision:
     """`actions` to carry out: starts in order one after the other, all else at once.
 
-    `again` is when to ask again, in seconds; `waiting` holds why containers wait; `end` the reason and message with which the
-    pod itself ends (both may be empty strings); `ended` that nothing runs any more.
+    `again` is when to ask again, in seconds; `waiting` holds why
+    containers wait; `end` the reason and message with which the pod itself ends (both may be empty strings);
+    `ended` that nothing runs any more.
     """
 
     actions: tuple[Action, ...] = ()
@@ -90,8 +92,8 @@ class Decision:
 class Situation:
     """`starting`: the worker is at starting something; `stopping`: container and sandbox ids being stopped.
 
-    `crashes` are the waits of containers that ended (by name), `held` the waits after failed steps (by container name, "" for sandbox and
-    volumes). `started_at` is when the node accepted the pod.
+    `crashes` are the waits of containers that ended (by name), `held` the waits after failed steps (by container
+    name, "" for sandbox and volumes). `started_at` is when the node accepted the pod.
     """
 
     pod: Object
@@ -283,7 +285,7 @@ class _Plan:
         self.actions.append(StartContainer(name, self.attempts[name] + 1 if name in self.attempts else 0))
 
     def tidy(self) -> None:
-        """Keep for each name the newest container and the newest ended one (for `logs -p`), and only the newest sandbox."""
+        """Keep for each name the newest container and the newest ended one (for `logs -p`), one sandbox."""
         kept: set[str] = set()
         for name in {c.name for c in self.s.observed.containers}:
             newest, *older = self.s.observed.of(name)

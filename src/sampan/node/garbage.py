@@ -1,4 +1,4 @@
-"""What piles up: dead containers are tidied by the workers; here images that nobody uses, logs that grow, and leftovers of pods."""
+"""What piles up: images that nobody uses, logs that grow, leftovers of pods. (Workers tidy dead containers.)"""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def _logs(node: Kubelet) -> None:
 
 
 async def rotate(node: Kubelet, id: str, path: Path) -> bool:
-    """Move a log that is too large aside and have the runtime open a new one; older ones are compressed, the oldest go."""
+    """Move a log that is too large aside; the runtime opens a new one. Older ones are compressed, the oldest go."""
     if not path.exists() or path.stat().st_size < LOG_SIZE:
         return False
     aside = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")

@@ -182,18 +182,16 @@ class Images:
                 10.0,
             )
         now = time.monotonic()
-        tell(
-            "Normal",
-            "Pulled",
-            f'Successfully pulled image "{spec.image}" in {_took(now - began)} ({_took(now - asked)} including waiting). '
-            f"Image size: {found.size} bytes.",
-        )
+        took = f"{_took(now - began)} ({_took(now - asked)} including waiting)"
+        text = f'Successfully pulled image "{spec.image}" in {took}. Image size: {found.size} bytes.'
+        tell("Normal", "Pulled", text)
         return found
 
     async def _try(self, spec: Any, sandbox: Any, logins: list[Credential]) -> str:
         """Pull with each login, without any where there is none; the last failure is told."""
         failure: CriError | None = None
-        for login in logins or [None]:
+        choices: list[Credential | None] = [*logins] or [None]
+        for login in choices:
             request = messages.PullImageRequest(image=spec, sandbox_config=sandbox, auth=_auth(login))
             try:
                 done = await self._runtime.cri.call("PullImage", request, timeout=TIMEOUT)

@@ -1,7 +1,7 @@
 """The kubelet: joins what this room has into one node.
 
-Start reading here: `run` starts one task for each concern, `_pods` gives every pod a worker, `_events` wakes the workers when
-something happens in the runtime.
+Start reading here: `run` starts one task for each concern, `_pods` gives every pod a worker, `_events` wakes
+the workers when something happens in the runtime.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ RELIST_WITHOUT_EVENTS = 2.0
 
 
 class Kubelet:
-    """One node. `root` holds pods' directories and logs; `volumes` those that the local-path provisioner hands out.
+    """One node. `root` holds pods' directories and logs; `volumes` those that the local-path provisioner
+    hands out.
 
-    `address` is where pods and the API server reach the node; `sockets` listen for the kubelet's API, which is served over `tls`
-    (server certificate, the cluster's authority for clients), `streams` is the engine's in-process seam for exec, attach and port-forward (None: the
-    runtime's streaming URLs are used). `cgroup` is the path below which the pods' cgroups are.
+    `address` is where pods and the API server reach the node; `sockets` listen for the kubelet's API, which
+    is served over `tls` (server certificate, the cluster's authority for clients), `streams` is the engine's
+    in-process seam for exec, attach and port-forward (None: the runtime's streaming URLs are used). `cgroup`
+    is the path below which the pods' cgroups are.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class Kubelet:
         self.registration = Registration(client, self.runtime, self._me, root, self._faults)
         self._reclaimer = Reclaimer(client, volumes)
         self._sockets, self._tls, self._streams = sockets, tls, streams
-        self._greeted = False
+        self._greeted = asyncio.Event()
         self._states: dict[str, Any] = {}
 
     async def run(self) -> None:
@@ -130,14 +132,14 @@ class Kubelet:
             await self.context.volumes.close()
 
     def _faults(self) -> list[str]:
-        return [] if self._greeted else ["container runtime status check may not have completed yet"]
+        return [] if self._greeted.is_set() else ["container runtime status check may not have completed yet"]
 
     async def _greet(self) -> None:
         """Until the runtime has answered once."""
-        while not self._greeted:
+        while not self._greeted.is_set():
             try:
                 await self.runtime.greet()
-                self._greeted = True
+                self._greeted.set()
                 self.registration.hurry()
             except CriError as e:
                 log.info("the container runtime does not answer: %s", e)
@@ -147,8 +149,7 @@ class Kubelet:
 
     async def _pods(self) -> None:
         """Every pod that is bound to this node gets a worker."""
-        while not self._greeted:
-            await asyncio.sleep(0.01)
+        await self._greeted.wait()
         async for change in follow(self.client, "pods", fields=f"spec.nodeName={self.name}"):
             if change.type == "BOOKMARK":
                 if change.synced:

@@ -1,6 +1,7 @@
 """The Node object: what this machine offers and how it fares. Plain functions.
 
-Sources: the Kubernetes documentation's pages on nodes, node status and node-pressure eviction (whose default thresholds are used here).
+Sources: the Kubernetes documentation's pages on nodes, node status and node-pressure eviction (whose default
+thresholds are used here).
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def grace_period(pod: Object) -> int:
     given = meta.get("deletionGracePeriodSeconds") if meta.get("deletionTimestamp") else None
     if given is None:
         given = pod["spec"].get("terminationGracePeriodSeconds", 30)
-    return max(1, given)
+    return max(1, int(given))
 
 
 def is_host_network(pod: Object) -> bool:

@@ -66,9 +66,9 @@ class Runtime:
         ]
         wanted = messages.ListContainersRequest(filter=messages.ContainerFilter(label_selector=labels))
         containers = [
-            found
+            one
             for item in (await self.cri.call("ListContainers", wanted)).containers
-            if (found := await self._container(item))
+            if (one := await self._container(item))
         ]
         return observed.observed(sandboxes, containers)
 

@@ -1,6 +1,6 @@
 """A Pod's status from what is known of it: a plain function, following the kubelet's rules for phases and conditions.
 
-Source: the Pod lifecycle page of the Kubernetes documentation, and the observable behaviour of pkg/kubelet/kubelet_pods.go.
+Source: the Pod lifecycle page of the Kubernetes documentation, and what pkg/kubelet/kubelet_pods.go does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ LOST = "The container could not be located when the pod was terminated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """`waiting` tells by container name why it waits; `ended` that the pod will run nothing more, `end` why, if not by itself."""
+    """What a status is made of: `waiting` tells by container name why it waits; `ended` that the pod will run
+    nothing more, `end` why, if not by itself.
+    """
 
     pod: Object
     observed: Observed
@@ -246,14 +248,13 @@ def _conditions(k: Known, found: Object, init: list[Object], mains: list[Object]
     created = sandbox is not None and not k.ended and (bool(sandbox.ips) or pods.is_host_network(k.pod))
     ready, why, text = _containers_ready(k, found["phase"], init, mains)
     gate, gate_why, gate_text = _gates(k.pod, ready, why, text)
-    made = [
+    return [
         _condition(k, "PodReadyToStartContainers", created),
         _condition(k, "Initialized", *_initialized(k, found["phase"], init)),
         _condition(k, "Ready", gate, gate_why, gate_text),
         _condition(k, "ContainersReady", ready, why, text),
         _condition(k, "PodScheduled", True),
     ]
-    return made
 
 
 def _condition(k: Known, kind: str, holds: bool, reason: str = "", message: str = "") -> Object:

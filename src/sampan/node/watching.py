@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 async def follow(
     client: Client, kind: str, namespace: str = "", *, fields: str = ""
 ) -> AsyncIterator[Change]:
-    """Every change to the objects, for ever. After each time it had to begin anew, objects that are gone come as DELETED.
+    """Every change to the objects, for ever. After each time it had to begin anew, objects that are gone come
+    as DELETED.
 
     A bookmark with `synced` true comes when all that exists has been told.
     """

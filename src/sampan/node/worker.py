@@ -1,8 +1,8 @@
 """One pod's worker: it looks, decides, and carries out, for as long as the pod is on this node.
 
-What it knows comes from three sides: the pod as the API has it (`update`), the runtime (`touch`), and its own probes. Whatever takes
-long runs as a job of its own beside the loop, so that a deletion is seen at once. Nothing is kept on disk: the runtime and the API
-hold all that a new process needs to go on.
+What it knows comes from three sides: the pod as the API has it (`update`), the runtime (`touch`), and its own
+probes. Whatever takes long runs as a job of its own beside the loop, so that a deletion is seen at once.
+Nothing is kept on disk: the runtime and the API hold all that a new process needs to go on.
 """
 
 from __future__ import annotations
@@ -325,7 +325,9 @@ class Worker:
             self._stopping.discard(id)
 
     async def _stop(self, action: StopContainer) -> None:
-        """Stop a container: its preStop hook, then SIGTERM, then after the rest of the grace period SIGKILL."""
+        """Stop a container: its preStop hook, then SIGTERM, then after the rest of the grace period
+        SIGKILL.
+        """
         now = self.node.clock()
         grace = pods.grace_period(self.pod) if action.grace is None else max(1, action.grace)
         if self._end is not None:
@@ -436,7 +438,9 @@ class Worker:
 
 
 def orphan(labels: dict[str, str], containers: list[str]) -> Object:
-    """A pod that only the runtime knows any more; `containers` are the definitions that its containers carry."""
+    """A pod that only the runtime knows any more; `containers` are the definitions that its containers
+    carry.
+    """
     return {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -1,6 +1,7 @@
 """What node, pods and containers use: `/stats/summary` and `/metrics/resource`.
 
-Sources: the stats API (k8s.io/kubelet, pkg/apis/stats/v1alpha1), and the documentation's page on the resource metrics pipeline.
+Sources: the stats API (k8s.io/kubelet, pkg/apis/stats/v1alpha1), and the documentation's page on the resource
+metrics pipeline.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Sample:
 
 
 def rate(before: Sample | None, now: Sample, since: float) -> int:
-    """Nanoseconds of processor time each second: since the sample before, else since the start (seconds since the epoch)."""
+    """Nanoseconds of processor time each second: since the sample before, else since the start (seconds since
+    the epoch).
+    """
     start = before or Sample(0, int(since * 1e9))
     passed = now.at - start.at
     return max(0, (now.used - start.used) * 10**9 // passed) if passed > 0 else 0

@@ -1,4 +1,4 @@
-"""Who may use the kubelet's API: client certificates of the cluster's authority, or bearer tokens, authorized by the API server."""
+"""Who may use the kubelet's API: client certificates or bearer tokens, authorized by the API server."""
 
 from __future__ import annotations
 

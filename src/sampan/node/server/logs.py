@@ -1,7 +1,8 @@
 """Reading the logs that runtimes write for containers.
 
-Each line is `2026-01-02T03:04:05.000000006Z stdout F text`; `P` in place of `F` says that the text goes on in the next line. Source: the CRI's
-logging format, as documented in kubernetes/design-proposals-archive (node/kubelet-cri-logging.md).
+Each line is `2026-01-02T03:04:05.000000006Z stdout F text`; `P` in place of `F` says that the text goes on in
+the next line. Source: the CRI's logging format, as documented in kubernetes/design-proposals-archive
+(node/kubelet-cri-logging.md).
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ IDLE = 1.0  # seconds between looks whether a followed container still runs, whe
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`tail` None: all lines. `since` is seconds since the epoch and nanoseconds; `limit` bytes to send at most."""
+    """`tail` None: all lines. `since` is seconds since the epoch and nanoseconds; `limit` bytes to send at
+    most.
+    """
 
     follow: bool = False
     previous: bool = False
@@ -175,7 +178,9 @@ class Lines:
 
 
 def tail(file: BinaryIO, lines: int) -> int:
-    """The offset at which the last so many full lines begin; lines that go on (`P`) count as one with what follows."""
+    """The offset at which the last so many full lines begin; lines that go on (`P`) count as one with what
+    follows.
+    """
     end = file.seek(0, os.SEEK_END)
     at, kept = end, b""
     while at > 0:
@@ -219,7 +224,7 @@ async def read(log: Source, wanted: Options) -> AsyncIterator[bytes]:
 async def _pieces(log: Source, wanted: Options) -> AsyncIterator[bytes]:
     lines = Lines(wanted)
     try:
-        file = log.path.open("rb")
+        file: BinaryIO = log.path.open("rb")
     except FileNotFoundError:
         return
     try:

@@ -1,4 +1,4 @@
-"""exec, attach and port-forward: joined to the engine in process, or handed through to the runtime's streaming server."""
+"""exec, attach and port-forward: joined to the engine in process, or handed through to a runtime's streaming server."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def through(api: KubeletApi, request: Request, method: str, asked: Any) ->
     headers = {name: request.headers[name] for name in kept if name in request.headers}
     target = f"{url.path}?{url.query}" if url.query else url.path
     answer, far = await client.upgrade(request.method, target, headers)
-    if answer.status != 101:
+    if far is None:
         return Response(answer.status, await answer.read(), {"content-type": "text/plain"})
 
     async def run(near: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sampan.machinery.objects import Object
 from sampan.node.volumes import sources
 from sampan.node.volumes.payload import Files
 from sampan.node.volumes.place import Place
@@ -16,6 +17,6 @@ async def files(place: Place) -> tuple[Files, float | None]:
     return await sources.referenced(place, "configmaps", place.source["name"], place.source, mode), None
 
 
-def references(source: sources.Object) -> set[tuple[str, str]]:
+def references(source: Object) -> set[tuple[str, str]]:
     """The kind and name of what the files come from."""
     return {("configmaps", source["name"])}

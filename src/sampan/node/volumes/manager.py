@@ -1,7 +1,7 @@
 """All volumes of the pods on this node: set up, kept up to date, mounted into containers, taken down.
 
-A volume's directory is `pods/<uid>/volumes/kubernetes.io~<sort>/<name>`, as upstream's is. Everything is idempotent, so that a new process sets up
-again what is there, and follows changes from then on.
+A volume's directory is `pods/<uid>/volumes/kubernetes.io~<sort>/<name>`, as upstream's is. Everything is
+idempotent, so that a new process sets up again what is there, and follows changes from then on.
 """
 
 from __future__ import annotations
@@ -229,7 +229,9 @@ class Volumes:
             ) from e
 
     async def tear_down(self, uid: str) -> None:
-        """Unmount and remove the pod's volumes; what lies outside the pod's directory stays. Raises OSError."""
+        """Unmount and remove the pod's volumes; what lies outside the pod's directory stays. Raises
+        OSError.
+        """
         self._live.pop(uid, None)
         self._references.release(uid)
         self._tokens.forget(uid)

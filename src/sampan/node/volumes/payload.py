@@ -1,8 +1,9 @@
 """Directories of files that change all at once, as config maps, secrets and the like show them.
 
-A directory holds `..data`, a link to a directory with the files of one version, and links to its entries. A new version is written beside
-the old one, and a rename of `..data` swaps them, so that a reader sees either all of the old or all of the new. Source: the documented layout
-that programs such as those using inotify on `..data` rely on.
+A directory holds `..data`, a link to a directory with the files of one version, and links to its entries. A
+new version is written beside the old one, and a rename of `..data` swaps them, so that a reader sees either
+all of the old or all of the new. Source: the documented layout that programs such as those using inotify on
+`..data` rely on.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def read(directory: Path) -> Files:
 def write(directory: Path, files: Files, group: int | None = None) -> bool:
     """Make `files` (by relative path) what the directory shows; False where it shows them already.
 
-    With a group, they belong to it and are readable by it. Raises OSError, ValueError for a path that leads outside.
+    With a group, they belong to it and are readable by it. Raises OSError, ValueError for a path that leads
+    outside.
     """
     files = {_inside(name): _shared(file, group) for name, file in files.items()}
     if (directory / DATA).exists() and read(directory) == {n: File(f.data, f.mode) for n, f in files.items()}:

@@ -1,7 +1,7 @@
 """persistentVolumeClaim: a claim bound to a volume whose source is a path of this node (local, hostPath).
 
-Volumes that our own provisioner made lie below one directory. The node makes a volume's directory when it is first used, and removes it when
-the PersistentVolume is gone.
+Volumes that our own provisioner made lie below one directory. The node makes a volume's directory when it is
+first used, and removes it when the PersistentVolume is gone.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ class Reclaimer:
                 self._known.add(name)
 
     async def _sweep(self) -> None:
-        """What was deleted while this process was away. Only within the same cluster: a lost store must not cost the data as well."""
+        """What was deleted while this process was away. Only within the same cluster: a lost store must not
+        cost the data as well.
+        """
         if not self._local.is_dir() or not await self._same_cluster():
             return
         for entry in sorted(self._local.iterdir()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sampan.machinery.objects import Object
 from sampan.node.volumes import sources
 from sampan.node.volumes.payload import Files
 from sampan.node.volumes.place import Place
@@ -35,7 +36,7 @@ async def files(place: Place) -> tuple[Files, float | None]:
     return found, min(renewals, default=None)
 
 
-def references(source: sources.Object) -> set[tuple[str, str]]:
+def references(source: Object) -> set[tuple[str, str]]:
     found = set()
     for part in source.get("sources") or ():
         for field, kind in (("configMap", "configmaps"), ("secret", "secrets")):

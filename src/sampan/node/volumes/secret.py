@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sampan.machinery.objects import Object
 from sampan.node.volumes import sources
 from sampan.node.volumes.payload import Files
 from sampan.node.volumes.place import Place
@@ -15,5 +16,5 @@ async def files(place: Place) -> tuple[Files, float | None]:
     return await sources.referenced(place, "secrets", place.source["secretName"], place.source, mode), None
 
 
-def references(source: sources.Object) -> set[tuple[str, str]]:
+def references(source: Object) -> set[tuple[str, str]]:
     return {("secrets", source["secretName"])}

@@ -1,4 +1,4 @@
-"""The files that config maps, secrets, the downward API and tokens become: what single volumes and projected ones share."""
+"""The files that config maps, secrets, the downward API and tokens become, alone or projected."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Parts of volumes: a path within one, mounted without letting links lead out of it.
 
-What a container can write it can also turn into a link, between our looking and the mount. So the path is opened step by step without following
-links, and what was opened is what is mounted. Sources: the Kubernetes advisory on CVE-2017-1002101, open(2), mount(2).
+What a container can write it can also turn into a link, between our looking and the mount. So the path is
+opened step by step without following links, and what was opened is what is mounted. Sources: the Kubernetes
+advisory on CVE-2017-1002101, open(2), mount(2).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ class SubPathError(Exception):
 
 
 def mount(volume: Path, part: str, target: Path) -> Path:
-    """Mount `volume/part` at `target`, for a runtime to mount from; a missing part becomes a directory. Blocks.
+    """Mount `volume/part` at `target`, for a runtime to mount from; a missing part becomes a directory.
+    Blocks.
 
     Idempotent. Raises SubPathError, OSError.
     """

@@ -20,7 +20,9 @@ class Tokens:
         self._known: dict[tuple[str, str, int], tuple[str, float]] = {}
 
     async def token(self, pod: Object, audience: str, seconds: int) -> tuple[str, float]:
-        """A token for the pod's service account, bound to the pod, and when to renew it. Raises ApiError, Unavailable."""
+        """A token for the pod's service account, bound to the pod, and when to renew it. Raises ApiError,
+        Unavailable.
+        """
         meta = pod["metadata"]
         key = (meta["uid"], audience, seconds)
         known = self._known.get(key)
