@@ -21,7 +21,8 @@ from functools import partial
 from sampan.config import Config
 from sampan.controllers import pods, volume_binder
 from sampan.controllers.settings import Settings
-from sampan.controllers.volume_binder import CLAIMS, CLASSES, SELECTED_NODE, VOLUMES, annotation
+from sampan.controllers.volume_binder import CLAIMS, CLASSES, VOLUMES, annotation
+from sampan.machinery.claims import SELECTED_NODE
 from sampan.machinery.objects import Key, Object, key
 from sampan.reconcile.controller import Cache, Controller, Create, Delete, Emit, Plan, Watch
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from sampan.controllers import pods
 from sampan.controllers.settings import Settings
-from sampan.machinery import placement, quantities, selectors
+from sampan.machinery import claims
+from sampan.machinery.claims import NO_PROVISIONER, SELECTED_NODE
 from sampan.machinery.objects import Key, Object, key
 from sampan.reconcile.controller import (
     Absent,
@@ -32,12 +33,10 @@ from sampan.reconcile.controller import (
 )
 
 CLAIMS, VOLUMES, CLASSES = "persistentvolumeclaims", "persistentvolumes", "storageclasses.storage.k8s.io"
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
 BOUND = "pv.kubernetes.io/bind-completed"
 BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
 PROVISIONER = "volume.kubernetes.io/storage-provisioner"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-NO_PROVISIONER = "kubernetes.io/no-provisioner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ def _decide_claim(seen: Claim) -> Plan:
     if waits and not annotation(claim, SELECTED_NODE):
         message = "waiting for first consumer to be created before binding"
         return Plan((*pending, Emit(claim, "Normal", "WaitForFirstConsumer", message)))
-    found = best_match(claim, seen.volumes, seen.node)
+    found = claims.best_match(claim, seen.volumes, seen.node)
     if found:
         return Plan(bind(claim, found))
     return Plan((*pending, *_ask(seen)))
@@ -215,38 +214,6 @@ def _claim_phase(claim: Object, status: Object) -> tuple[Action, ...]:
     if all(old.get(k) == v for k, v in status.items()):
         return ()
     return (Patch(CLAIMS, key(claim), {"status": status}, subresource="status"),)
-
-
-def best_match(claim: Object, volumes: Iterable[Object], node: Object | None) -> Object | None:
-    """The smallest free volume that satisfies the claim and can be reached from the selected node."""
-    fitting = [v for v in volumes if matches(claim, v, node)]
-    return min(
-        fitting, key=lambda v: (_storage(v["spec"].get("capacity")), v["metadata"]["name"]), default=None
-    )
-
-
-def matches(claim: Object, volume: Object, node: Object | None) -> bool:
-    spec, wanted = volume["spec"], claim["spec"]
-    if pods.is_terminating(volume) or spec.get("claimRef"):
-        return False
-    if (spec.get("storageClassName") or "") != (wanted.get("storageClassName") or ""):
-        return False
-    if spec.get("volumeMode", "Filesystem") != wanted.get("volumeMode", "Filesystem"):
-        return False
-    if not set(wanted.get("accessModes") or ()) <= set(spec.get("accessModes") or ()):
-        return False
-    if wanted.get("selector") and not selectors.of(wanted["selector"]).matches(
-        volume["metadata"].get("labels")
-    ):
-        return False
-    if _storage((wanted.get("resources") or {}).get("requests")) > _storage(spec.get("capacity")):
-        return False
-    required = (spec.get("nodeAffinity") or {}).get("required")
-    return node is None or placement.selector_matches(required, node)
-
-
-def _storage(amounts: Object | None) -> quantities.Quantity:
-    return quantities.parse((amounts or {}).get("storage", "0"))
 
 
 def claim_key(volume: Object) -> tuple[Key, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sampan.controllers import pods
 from sampan.controllers.settings import Settings
 from sampan.controllers.volume_binder import CLAIMS, VOLUMES
+from sampan.machinery import claims
 from sampan.machinery.objects import Key, Object, key
 from sampan.reconcile.controller import Action, Cache, Controller, Index, Patch, Plan, Watch, by_own_key
 
@@ -59,23 +60,12 @@ def _protect(kind: str, finalizer: str, seen: Observed) -> tuple[Action, ...]:
     return (Patch(kind, key(seen.object), {"metadata": own}),)
 
 
-def claims_of(pod: Object) -> list[str]:
-    """The names of the claims that a pod's volumes are, those made for it alone included."""
-    found = []
-    for volume in pod["spec"].get("volumes") or ():
-        if volume.get("persistentVolumeClaim"):
-            found.append(volume["persistentVolumeClaim"]["claimName"])
-        elif volume.get("ephemeral"):
-            found.append(f"{pod['metadata']['name']}-{volume['name']}")
-    return found
-
-
 def _claims(pod: Object) -> Iterable[str]:
     return [str(k) for k in _claim_keys(pod)]
 
 
 def _claim_keys(pod: Object) -> list[Key]:
-    return [Key(pod["metadata"]["namespace"], name) for name in claims_of(pod)]
+    return [Key(pod["metadata"]["namespace"], name) for name in claims.of_pod(pod)]
 
 
 def make_claims(settings: Settings) -> Controller:

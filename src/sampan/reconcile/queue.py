@@ -22,9 +22,12 @@ MOST_CAUSES = 32
 
 
 class Queue:
-    """Keys to be worked on, in the order of their first waking."""
+    """Keys to be worked on, in the order of their first waking; a retry waits between `first` and `last`
+    seconds.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, first: float = FIRST_RETRY, last: float = LAST_RETRY) -> None:
+        self._first, self._last = first, last
         self._waiting: dict[Key, list[Cause]] = {}
         self._meanwhile: dict[Key, list[Cause]] = {}
         self._active: set[Key] = set()
@@ -49,14 +52,16 @@ class Queue:
             heapq.heappush(self._later, (when, key))
 
     def retry(self, key: Key, now: float) -> float:
-        """Wake `key` after its backoff, which doubles with each failure in a row; return the delay in
-        seconds.
-        """
-        failures = self._failures.get(key, 0)
-        self._failures[key] = failures + 1
-        delay = min(FIRST_RETRY * 2.0 ** min(failures, 30), LAST_RETRY)
+        """Wake `key` after its backoff; return the delay in seconds."""
+        delay = self.backoff(key)
         self.add_at(key, now + delay)
         return delay
+
+    def backoff(self, key: Key) -> float:
+        """Count a failure of `key`; the delay before its next try doubles with each failure in a row."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        return min(self._first * 2.0 ** min(failures, 30), self._last)
 
     def forget(self, key: Key) -> None:
         """The key's work succeeded: its next failure starts the backoff anew."""
