@@ -64,7 +64,8 @@ async def perform(action: Action, client: Client, events: Events) -> Written | N
         case DeleteAll():
             return await _delete_all(action, client)
         case Absent():
-            return await _confirm_absent(action, client)
+            await _confirm_absent(action, client)
+            return None
 
 
 async def _told(

@@ -156,7 +156,8 @@ class Scheduler:
         for claim in outcome.claims:
             if _selected_node(claim) != outcome.node:
                 note = {"metadata": {"annotations": {claims.SELECTED_NODE: outcome.node}}}
-                await self._client.patch("persistentvolumeclaims", *reversed(key(claim)), note)
+                namespace, name = key(claim)
+                await self._client.patch("persistentvolumeclaims", name, namespace, note)
         wanted = [key(claim) for claim in outcome.claims]
         changed = self._waits_for_claims[key(outcome.pod)] = asyncio.Event()
         try:
