@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -61,10 +61,38 @@ async def run(
             child.kill()
             await child.wait()
         if isinstance(e, TimeoutError):
-            raise ProcessError(f"{' '.join(words[:3])} had not ended after {timeout:g} s and was killed") from e
+            raise ProcessError(
+                f"{' '.join(words[:3])} had not ended after {timeout:g} s and was killed"
+            ) from e
         raise
     done = Completed(words, child.returncode or 0, out, err)
     if check and done.status:
         said = (err or out).decode(errors="replace").strip()[-500:]
         raise ProcessError(f"{' '.join(words[:3])} exited with {done.status}: {said}", done)
     return done
+
+
+async def stream(*argv: str | os.PathLike[str], output: Callable[[bytes], None]) -> int:
+    """Run a program, hand on what it prints (both streams together) as it comes, and return its exit status.
+
+    It has no deadline: cancel it to end it, when it is killed. Raises ProcessError when it cannot be started.
+    """
+    words = tuple(os.fspath(a) for a in argv)
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *words,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+    except OSError as e:
+        raise ProcessError(f"cannot start {words[0]}: {e.strerror}") from e
+    try:
+        assert child.stdout
+        while piece := await child.stdout.read(1 << 16):
+            output(piece)
+        return await child.wait()
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sampan.engine.images import tar
 from sampan.engine.images.model import OCI_CONFIG, OCI_LAYER, digest_of, dump, make_manifest
 from sampan.engine.images.store import Image, ImageStore
@@ -44,3 +46,25 @@ def put_image(store: ImageStore, *layers: bytes, names: tuple[str, ...] = (), **
         }
         manifest = make_manifest(store.blobs.put(dump(document), OCI_CONFIG), blobs)
         return store.put(store.blobs.put(manifest).digest, names)
+
+
+def busybox_image(store: ImageStore, name: str = "docker.io/library/busybox:latest") -> Image:
+    """The image that most tests build on: a static busybox under the usual names, users root, ann and nobody."""
+    applets = [f"{d}/{n}" for d, names in _APPLETS.items() for n in names.split()]
+    data = archive(
+        directory("bin"),
+        directory("usr/bin"),
+        directory("tmp", 0o1777),
+        directory("etc"),
+        file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nann:x:1000:1001:Ann:/home/ann:/bin/sh\n"),
+        file("etc/group", b"root:x:0:\nann:x:1001:\nwheel:x:10:ann\n"),
+        file("bin/busybox", Path("/bin/busybox").read_bytes(), mode=0o755),
+        *(Entry(a, tar.LINK, target="bin/busybox") for a in applets),
+    )
+    return put_image(store, data, names=(name,), Env=["PATH=/bin:/usr/bin"], Cmd=["sh"])
+
+
+_APPLETS = {
+    "bin": "sh ls cat echo mkdir rm touch chmod chown ln sleep pwd stat mv cp sed grep ps kill wget nc true false",
+    "usr/bin": "find env head tail wc sort tr cut id whoami printf seq expr dirname basename readlink nslookup ip",
+}

@@ -43,7 +43,7 @@ class Scratch:
         """A name in the directory that nothing else has."""
         return self.path / (prefix + secrets.token_hex(8))
 
-    def clean(self, before: Callable[[Path], None]) -> None:
+    def clean(self, before: Callable[[Path], object]) -> None:
         """Remove what processes that died have left; `before` is told of each such directory first."""
         for entry in self._parent.iterdir():
             if entry == self.path:

@@ -82,7 +82,7 @@ class ImageStore:
             directory.mkdir(exist_ok=True)
         self._wanted = root / "collect"  # exists while a collection is due
 
-    def clean(self, before: Callable[[Path], None] = mounts.unmount_below) -> None:
+    def clean(self, before: Callable[[Path], object] = mounts.unmount_below) -> None:
         """Remove what processes that were killed have left unfinished. Call once when a process starts.
 
         `before` is told of each such directory; it must at least unmount what is mounted there.

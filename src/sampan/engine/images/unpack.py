@@ -42,10 +42,13 @@ def parts(path: str) -> list[str]:
 
 
 class Tree:
-    """A directory that is written through descriptors; `lowers` are the layers below, topmost first."""
+    """A directory, by path or descriptor, that is written through descriptors.
 
-    def __init__(self, root: Path, lowers: Sequence[Path] = ()):
-        self._root = os.open(root, _DIRECTORY)
+    `lowers` are the layers below, topmost first.
+    """
+
+    def __init__(self, root: Path | int, lowers: Sequence[Path] = ()):
+        self._root = os.dup(root) if isinstance(root, int) else os.open(root, _DIRECTORY)
         self._lowers = lowers
         self._open: dict[tuple[str, ...], int] = {}
 
@@ -261,12 +264,12 @@ def look_like(directory: Path, other: Path) -> None:
     os.chmod(directory, stat.S_IMODE(found.st_mode))
 
 
-def unpack(source: Source, root: Path, lowers: Sequence[Path] = (), *, whiteouts: bool = True) -> int:
+def unpack(source: Source, root: Path | int, lowers: Sequence[Path] = (), *, whiteouts: bool = True) -> int:
     """Unpack an archive into the directory `root`; returns the bytes of its files.
 
     `whiteouts` off takes `.wh.` names as ordinary ones, for archives that are no layers. Raises TarError, OSError.
     """
-    if lowers:
+    if lowers and isinstance(root, Path):
         look_like(root, lowers[0])
     tree = Tree(root, lowers)
     times: list[tuple[list[str], int]] = []
