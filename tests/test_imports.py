@@ -22,7 +22,7 @@ ROOMS = {
 }  # fmt: skip
 BESIDES = {"apiserver": {"store"}, "engine": {"network"}}
 TOP = {"config"}  # plain values that any room may read
-COMPOSERS = {"app", "cli", "testing", "supervisor"}
+COMPOSERS = {"app", "cli", "testing", "supervisor", "lifecycle", "alone", "addons"}
 
 
 def imports() -> Iterator[tuple[Path, str, str]]:

@@ -23,8 +23,16 @@ if TYPE_CHECKING:
     from sampan.apiserver.settings import Settings
     from sampan.engine.engine import Engine
     from sampan.network.addresses import NodeNetwork
+    from sampan.network.agent import Agent
+    from sampan.node.kubelet import Kubelet
+    from sampan.tracing.exporter import Exporter
 
 log = logging.getLogger(__name__)
+
+KUBELET_PORT = 10250
+# Who makes the addons, and who watches for the controllers.
+ADDONS = ("system:addon-manager", ("system:masters",))
+INFORMERS = ("system:kube-controller-manager", ("system:masters",))
 
 
 # The control process
@@ -32,6 +40,7 @@ log = logging.getLogger(__name__)
 
 async def control(config: Config, sockets: Sequence[socket.socket]) -> None:
     """Serve the API on `sockets` and run controllers and scheduler, until cancelled."""
+    from sampan import addons
     from sampan.apiserver.server import ApiServer
     from sampan.http import server
     from sampan.http.tls import server_context
@@ -52,6 +61,7 @@ async def control(config: Config, sockets: Sequence[socket.socket]) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(exporter.run(), name="spans")
+            tasks.create_task(addons.create(api.local(*ADDONS), config), name="addons")
             tasks.create_task(_components(config, api), name="components")
     finally:
         await listener.close(grace=1.0)
@@ -84,18 +94,21 @@ def _settings(config: Config, face: Any) -> Settings:
 
 async def _components(config: Config, api: Any) -> None:
     """Controllers and scheduler, each under its own name, over informers that they share."""
-    from sampan import controllers, scheduler
+    from sampan import controllers
     from sampan.client.informer import Informers
     from sampan.reconcile import loop
+    from sampan.scheduler import loop as scheduler
+
+    settings = controllers.Settings(config, (config.pki / "ca.crt").read_text())
 
     def client_for(name: str) -> Any:
         return api.local(f"system:serviceaccount:kube-system:{name}")
 
-    informers = Informers(api.local("system:kube-controller-manager", ("system:masters",)))
+    informers = Informers(api.local(*INFORMERS))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(informers.run(), name="informers")
-        tasks.create_task(loop.run(controllers.ALL, client_for, informers), name="controllers")
-        tasks.create_task(scheduler.loop.run(api.local("system:kube-scheduler"), informers), name="scheduler")
+        tasks.create_task(loop.run(controllers.build(settings), client_for, informers), name="controllers")
+        tasks.create_task(scheduler.run(api.local("system:kube-scheduler"), informers), name="scheduler")
 
 
 # A node process
@@ -104,15 +117,101 @@ async def _components(config: Config, api: Any) -> None:
 def engine(config: Config, network: NodeNetwork) -> Engine:
     """The container engine of a node: the same for its process, and for whoever stops its containers."""
     from sampan.engine.engine import Engine
+    from sampan.engine.images.store import ImageStore
     from sampan.network.pods import PodNetwork
 
     return Engine(
         root=config.node_state(network.name) / "engine",
         run=config.node_run(network.name),
-        images=config.images,
+        images=ImageStore(config.images),
         network=PodNetwork(network),
         cgroup=f"{config.ranges.cgroup}/{network.name}",
     )
+
+
+async def node(config: Config, name: str) -> None:
+    """Run the pods of one node until cancelled; they run on after that."""
+    from sampan.network.addresses import layout
+
+    network = next(n for n in layout(config) if n.name == name)
+    client = _node_client(config, name)
+    exporter = _export(client)
+    runtime = engine(config, network)
+    await runtime.context.network.start()
+    await runtime.start()
+    agent = _agent(config, network, client)
+    kubelet = _kubelet(config, network, client, runtime)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(exporter.run(), name="spans")
+            tasks.create_task(runtime.serve(), name="engine's sockets")
+            tasks.create_task(agent.run(), name="services and DNS")
+            tasks.create_task(kubelet.run(), name="kubelet")
+            tasks.create_task(_tell_ready(kubelet), name="readiness")
+    finally:
+        await runtime.close()
+        await client.close()
+
+
+def _node_client(config: Config, name: str) -> Any:
+    from sampan.client import http
+    from sampan.network.addresses import host_address
+
+    url = f"https://{host_address(config.ranges)}:{config.port}"
+    return http.connect(url, ca=config.pki / "ca.crt", cert=config.pki / f"{name}.pem")
+
+
+def _export(client: Any) -> Exporter:
+    """Send this process's spans to the collector behind the API server."""
+    from sampan.tracing import otlp
+    from sampan.tracing.exporter import Exporter
+    from sampan.tracing.face import COLLECT
+
+    async def send(spans: list[trace.Span]) -> None:
+        await client.raw("POST", COLLECT, body=otlp.encode(spans))
+
+    exporter = Exporter(send)
+    trace.export_to(exporter.add)
+    return exporter
+
+
+def _agent(config: Config, network: NodeNetwork, client: Any) -> Agent:
+    from sampan.network.agent import Agent
+    from sampan.network.nodes import host_namespace
+
+    leads = network.name == config.node_names[0]
+    host = host_namespace(config) if network.netns else None
+    return Agent(client, network, domain=config.domain, host=host, leads=leads)
+
+
+def _kubelet(config: Config, network: NodeNetwork, client: Any, runtime: Engine) -> Kubelet:
+    from sampan.host import cgroups
+    from sampan.http import server
+    from sampan.http.tls import server_context
+    from sampan.node.kubelet import Kubelet
+
+    state = config.node_state(network.name)
+    return Kubelet(
+        name=network.name,
+        client=client,
+        cri=runtime,
+        root=state / "kubelet",
+        volumes=state / "volumes",
+        address=network.address,
+        tls=server_context(config.pki / f"{network.name}-serving.pem", client_ca=config.pki / "ca.crt"),
+        sockets=[server.listen(network.address, KUBELET_PORT)],
+        cluster_dns=config.ranges.dns,
+        cluster_domain=config.domain,
+        pod_cidr=network.pod_cidr,
+        cgroup=f"{config.ranges.cgroup}/{network.name}",
+        cgroups=cgroups.detect(),
+        streams=runtime,
+    )
+
+
+async def _tell_ready(kubelet: Kubelet) -> None:
+    await kubelet.registration.ready.wait()
+    service.notify(ready=True, status="the node is Ready")
 
 
 # Starting a process
@@ -133,9 +232,7 @@ def _process(config: Config, words: list[str]) -> Coroutine[Any, Any, None]:
     if words == ["control"]:
         return control(config, service.listening_sockets())
     if len(words) == 2 and words[0] == "node":
-        from sampan import nodes
-
-        return nodes.node(config, words[1])
+        return node(config, words[1])
     raise SystemExit(f"sampan.app: there is no process {' '.join(words)!r}")
 
 
