@@ -53,6 +53,8 @@ def host_namespace(config: Config) -> Path:
 
 
 def _setup(config: Config, nodes: tuple[NodeNetwork, ...]) -> None:
+    if not nodes:
+        return  # an API server alone
     if nodes[0].edge:
         ground.prepare(nodes[0])
     else:
