@@ -136,6 +136,8 @@ class Inbox:
                 raise self._error
             if self.ended:
                 return b""
+            if self._waiter and not self._waiter.done():
+                raise RuntimeError("two tasks read from one connection")
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         data = self._parts.popleft()

@@ -160,9 +160,22 @@ class WebSocket:
         self._codec = Codec(client=client, limit=limit)
         self._messages: list[Message] = []
         self._closed = False
+        self._receiving = False
+        self._ended = asyncio.Event()
 
     async def receive(self) -> Message | None:
         """The next text or binary message; None once the peer has closed. Raises WebSocketError."""
+        self._receiving = True
+        message = None
+        try:
+            message = await self._receive()
+        finally:
+            self._receiving = False
+            if not message:
+                self._ended.set()
+        return message
+
+    async def _receive(self) -> Message | None:
         while True:
             if not self._messages and not await self._fill():
                 return None
@@ -205,12 +218,17 @@ class WebSocket:
                 await self._send(Opcode.CLOSE, struct.pack("!H", code) + reason.encode()[:120])
 
     async def close(self, code: int = 1000, reason: str = "", *, timeout: float = 5.0) -> None:
-        """Say goodbye, wait a while for the peer's (section 7.1.2), and close the connection."""
+        """Say goodbye, wait a while for the peer's (section 7.1.2), and close the connection.
+
+        Another task may be receiving meanwhile; it then takes the goodbye.
+        """
         await self._say_close(code, reason)
         with contextlib.suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(timeout):
-                while await self.receive():
-                    pass
+                if self._receiving:
+                    await self._ended.wait()
+                while not self._ended.is_set():
+                    await self.receive()
         await self._connection.close()
 
 
