@@ -68,11 +68,11 @@ def json(data: bytes) -> Any:
 
 
 def yaml(data: bytes) -> Any:
-    from sampan.machinery import yaml
+    from sampan.machinery import yaml as yaml_
 
     try:
-        return yaml.load(data.decode())
-    except ValueError as e:
+        return yaml_.load(data)
+    except yaml_.YamlError as e:
         raise errors.bad_request(f"error converting YAML to JSON: {e}") from e
 
 
@@ -81,8 +81,7 @@ def _protobuf(data: bytes) -> Object:
 
     try:
         found: Object = protobuf.decode(data)
-    except Exception as e:
-        # The decoder's own exceptions are many; none of them is more than a malformed body.
+    except protobuf.ProtobufError as e:
         raise errors.bad_request(f"the body is not a Kubernetes protobuf message: {e}") from e
     return found
 

@@ -1,7 +1,7 @@
 """What every cluster has before anyone asks: namespaces, roles, priority classes, and Service `kubernetes`.
 
-Everything is written at once, so that a durable store commits it in one batch. What is there already is left as it is, but
-for default roles, whose missing rules and subjects come back, as upstream's do.
+Everything is written at once, so that a durable store commits it in one batch. What is there already is left as it is,
+but for default roles, whose missing rules and subjects come back, as upstream's do.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """`verb` is RBAC's: get, list, watch, create, update, patch, delete, deletecollection; for a path that is no resource,
-    the method in lower case. `kind` is None there. `path` is as asked; `subpath` what follows a proxy.
+    """`verb` is RBAC's: get, list, watch, create, update, patch, delete, deletecollection; for a path that is no
+    resource, the method in lower case. `kind` is None there. `path` is as asked; `subpath` what follows a proxy.
 
     `content` holds the body of a local call: an object, shared with the caller; an HTTP body is read when it is needed.
     """
@@ -76,7 +76,7 @@ class Call:
     def flag(self, name: str) -> bool:
         """Whether a boolean query parameter is set; a bare name counts, as upstream has it."""
         found = self.query.get(name)
-        return bool(found) and found[0].lower() not in ("false", "0")
+        return found is not None and found[0].lower() not in ("false", "0")
 
     @property
     def resource(self) -> Kind:

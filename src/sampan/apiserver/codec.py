@@ -1,7 +1,7 @@
 """Records and objects: how the bytes of `machinery.encoding` become what readers get.
 
-An object is encoded once. Its resourceVersion is the record's revision, spliced into the bytes whenever they are read, and
-nothing is decoded to answer a read in JSON.
+An object is encoded once. Its resourceVersion is the record's revision, spliced into the bytes whenever they are read,
+and nothing is decoded to answer a read in JSON.
 """
 
 from __future__ import annotations

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 8
 # Kinds whose delete answers the object where upstream's does; the others answer a Status.
-_ANSWERED = frozenset(
-    ["pods", "services", "serviceaccounts", "persistentvolumeclaims", "persistentvolumes", "podtemplates", "resourcequotas", "namespaces"]
-)
+_ANSWERED = frozenset({
+    "pods", "services", "serviceaccounts", "persistentvolumeclaims", "persistentvolumes", "podtemplates",
+    "resourcequotas", "namespaces",
+})  # fmt: skip
 _PURGING = (
     "The system is ensuring all content is removed from this namespace.  "
     "Upon completion, this namespace will automatically be purged by the system."

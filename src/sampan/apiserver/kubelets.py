@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
+import orjson
+
 from sampan.apiserver import errors
 from sampan.host import trace
 from sampan.http.client import HttpClient
@@ -21,10 +23,14 @@ if TYPE_CHECKING:
 
 PORT = 10250
 # What is between two parties only, and so not passed on (RFC 9110 section 7.6.1), and what is ours alone.
-_HOP = frozenset(
-    ["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade", "host", "authorization", "content-length"]
-)
-_UPGRADE = "sec-websocket-key sec-websocket-version sec-websocket-protocol sec-websocket-extensions x-stream-protocol-version"
+_HOP = frozenset({
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
+    "upgrade", "host", "authorization", "content-length",
+})  # fmt: skip
+_UPGRADE = (
+    "sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol", "sec-websocket-extensions",
+    "x-stream-protocol-version",
+)  # fmt: skip
 _ADDRESS_TYPES = ("InternalIP", "ExternalIP", "Hostname")
 
 
@@ -68,8 +74,6 @@ class Kubelets:
 
     async def json(self, node: str, target: str) -> Object:
         """A small JSON answer of a kubelet. Raises 503."""
-        import orjson
-
         client = await self.node(node)
         try:
             async with await client.request("GET", target, headers=_traced(), timeout=5) as response:
@@ -103,7 +107,7 @@ async def forward(client: HttpClient, request: Request, target: str) -> Response
 
 
 async def _upgraded(client: HttpClient, request: Request, target: str) -> Response:
-    kept = {n: request.headers[n] for n in _UPGRADE.split() if n in request.headers}
+    kept = {n: request.headers[n] for n in _UPGRADE if n in request.headers}
     headers = {"upgrade": request.headers["upgrade"], **kept, **_traced()}
     response, far = await client.upgrade(request.method, target, headers)
     if far is None:

@@ -21,10 +21,9 @@ class Metrics:
 
     def count(self, call: Call, code: int, seconds: float) -> None:
         """Note one request that took so many seconds."""
-        if call.kind:
-            resource = call.kind.resource + (f"/{call.subresource}" if call.subresource else "")
-        else:
-            resource = ""
+        resource = call.kind.resource if call.kind else ""
+        if call.subresource:
+            resource = f"{resource}/{call.subresource}"
         self._requests[call.verb, resource, code] += 1
         found = self._seconds.setdefault((call.verb, resource), [0.0] * (len(BUCKETS) + 2))
         found[-1] += seconds

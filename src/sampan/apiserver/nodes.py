@@ -19,8 +19,8 @@ _READ = ("get", "list", "watch")
 _ALWAYS: dict[str, tuple[str, ...]] = {
     "services": _READ,
     "namespaces": _READ,
-    "nodes": _READ + ("create",),
-    "pods": _READ + ("create", "delete"),
+    "nodes": (*_READ, "create"),
+    "pods": (*_READ, "create", "delete"),
     "events": ("create", "patch", "update"),
     "events.events.k8s.io": ("create", "patch", "update"),
     "endpoints": _READ,
@@ -32,14 +32,14 @@ _ALWAYS: dict[str, tuple[str, ...]] = {
     "tokenreviews.authentication.k8s.io": ("create",),
     "subjectaccessreviews.authorization.k8s.io": ("create",),
     "localsubjectaccessreviews.authorization.k8s.io": ("create",),
-    "certificatesigningrequests.certificates.k8s.io": _READ + ("create",),
+    "certificatesigningrequests.certificates.k8s.io": (*_READ, "create"),
 }
 _WRITE = ("get", "create", "update", "patch", "delete")
 # Subresources it may write; that the pod or node is its own is for admission (`node_restriction`) to see.
 _STATUS = {
     "nodes": ("update", "patch"),
     "pods": ("update", "patch"),
-    "persistentvolumeclaims": _READ + ("update", "patch"),
+    "persistentvolumeclaims": (*_READ, "update", "patch"),
 }
 
 

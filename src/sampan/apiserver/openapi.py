@@ -1,7 +1,7 @@
 """OpenAPI: /openapi/v3 with a document for each group and version, and /openapi/v2 as one document.
 
-kubectl takes from these what to explain, how to merge, and whether a server validates fields. A document is made when it is
-first asked for, in a thread, and kept compressed; with descriptions where the package that has them is installed.
+kubectl takes from these what to explain, how to merge, and whether a server validates fields. A document is made when
+it is first asked for, in a thread, and kept compressed; with descriptions where the package that has them is installed.
 Source: KEP-2896 (OpenAPI v3).
 """
 

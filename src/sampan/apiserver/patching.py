@@ -1,4 +1,4 @@
-"""patch: JSON patch, merge patch and strategic merge patch; each is applied to the object as it is, again after a conflict.
+"""patch: JSON patch, merge patch and strategic merge patch, applied to the object as it is, again after a conflict.
 
 Server-side apply, which comes as a patch too, is in `applying`.
 """

@@ -1,6 +1,6 @@
 """Reviews: questions that are created and answered, never stored.
 
-TokenReview, SelfSubjectReview, the SubjectAccessReview family and SelfSubjectRulesReview; and Binding, which is an order.
+TokenReview, SelfSubjectReview, the SubjectAccessReview family and SelfSubjectRulesReview; and Binding, an order.
 Source: the API reference, "Authentication Resources" and "Authorization Resources".
 """
 

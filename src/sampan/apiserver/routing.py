@@ -35,7 +35,7 @@ class Routes:
         self._versions = {(k.group, k.version) for k in self._kinds.values()}
 
     def call(self, request: Request) -> Call:
-        """The call that a request makes; its `fault` says 404 where no resource is served there, 405 for an unknown method."""
+        """The call that a request makes; its `fault` is 404 where no resource is served, 405 for an unknown method."""
         call = Call(
             verb=request.method.lower(),
             path=request.path,

@@ -30,9 +30,9 @@ class Kubelets:
 class Settings:
     """`service_account_key` is a private key in PEM (EC P-256 or RSA), or empty: then no tokens are issued.
 
-    `address` and `port` are where pods reach the API: the endpoint of Service `kubernetes`; without an address there is none.
-    `extensions` serve path prefixes that are no resources, authorized as such; `audit` sees each call that is allowed or denied.
-    `keep_seconds` and `keep_bytes` bound the history.
+    `address` and `port` are where pods reach the API: the endpoint of Service `kubernetes`; without an address there
+    is none. `extensions` serve path prefixes that are no resources, authorized as such; `audit` sees each call that is
+    allowed or denied. `keep_seconds` and `keep_bytes` bound the history.
     """
 
     service_account_key: bytes = b""

@@ -1,6 +1,7 @@
 """Subresources: which handler answers for each, and those that are writes of the object itself.
 
-`status`, `finalize`, `approval` and the like are ordinary writes; what they may touch is the kind's own `prepare` to say.
+`status`, `finalize`, `approval` and the like are ordinary writes; what they may touch is for the kind's own `prepare`
+to say.
 """
 
 from __future__ import annotations
@@ -29,11 +30,17 @@ class Subresources:
     def __init__(self, server: ApiServer):
         self._server = server
         connections, scales = Connections(server), Scales(server)
-        written = {"get": server.reader.get, "update": server.writer.update, "patch": server.patcher.patch}
-        stream = {"get": connections.exec, "create": connections.exec}
-        attach = {"get": connections.attach, "create": connections.attach}
-        forward = {"get": connections.portforward, "create": connections.portforward}
-        proxied = dict.fromkeys(("get", "create", "update", "patch", "delete"), connections.proxy)
+        written: dict[str, Next] = {
+            "get": server.reader.get,
+            "update": server.writer.update,
+            "patch": server.patcher.patch,
+        }
+        stream: dict[str, Next] = {"get": connections.exec, "create": connections.exec}
+        attach: dict[str, Next] = {"get": connections.attach, "create": connections.attach}
+        forward: dict[str, Next] = {"get": connections.portforward, "create": connections.portforward}
+        proxied: dict[str, Next] = dict.fromkeys(
+            ("get", "create", "update", "patch", "delete"), connections.proxy
+        )
         self._handlers: dict[str, dict[str, Next]] = {
             "status": written,
             "finalize": written,

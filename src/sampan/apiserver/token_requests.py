@@ -75,7 +75,10 @@ class TokenRequests:
             await self._server.reader.record(kind, call.namespace if kind.namespaced else "", name)
         )
         if ref.get("uid") and ref["uid"] != obj["metadata"]["uid"]:
-            why = f"the UID in the bound object reference ({ref['uid']}) does not match the UID in record. The object might have been deleted and then recreated"
+            why = (
+                f"the UID in the bound object reference ({ref['uid']}) does not match the UID in record. "
+                "The object might have been deleted and then recreated"
+            )
             raise errors.conflict(kind, name, why)
         found = {ref["kind"].lower(): obj}
         if plural == "pods":

@@ -88,8 +88,8 @@ class Client(Protocol):
     ) -> AsyncIterator[Change]:
         """Changes after revision `since`; where that is empty, first every object as ADDED, then a synced bookmark.
 
-        Ends when the server ends it (go on from the last revision seen), and raises ApiError with reason Expired where `since` is no
-        longer kept (start anew).
+        Ends when the server ends it (go on from the last revision seen), and raises ApiError with reason Expired where
+        `since` is no longer kept (start anew).
         """
 
     async def create(self, kind: str, obj: Object, *, name: str = "", subresource: str = "") -> Object:

@@ -67,8 +67,21 @@ class HttpApiClient:
         self.http = http
         self._paths: dict[str, tuple[str, bool]] = {}
 
+    async def __aenter__(self) -> HttpApiClient:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
     async def close(self) -> None:
         await self.http.close()
+
+    async def raw(self, method: str, target: str, body: bytes = b"") -> bytes:
+        """The whole answer to a request for what is no object: logs, health, metrics, traces. Raises as all calls do."""
+        async with await self._send(method, target, body) as response:
+            if response.status >= 400:
+                raise await _refusal(response)
+            return await _whole(response)
 
     # Reads
 

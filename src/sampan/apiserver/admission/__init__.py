@@ -1,8 +1,8 @@
 """Admission: what the cluster adds to an object that is written, and what it refuses.
 
-A plugin is a function `async (server, call, obj, old)`; `obj` is None for a delete. `MUTATING` ones may change `obj`, in this
-order; `VALIDATING` ones raise. Each is asked only for the resources and verbs that its row names. To add one, write its file
-and its row.
+A plugin is a function `async (server, call, obj, old)`; `obj` is None for a delete. `MUTATING` ones may change `obj`,
+in this order; `VALIDATING` ones raise. Each is asked only for the resources and verbs that its row names. To add one,
+write its file and its row.
 """
 
 from __future__ import annotations

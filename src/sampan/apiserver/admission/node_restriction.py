@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 # Labels of its own that a node may set in the kubernetes.io and k8s.io domains.
 _LABELS = frozenset(
-    ["kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch", "node.kubernetes.io/instance-type", "topology.kubernetes.io/zone", "topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/region", "beta.kubernetes.io/instance-type", "beta.kubernetes.io/os", "beta.kubernetes.io/arch"]
+    {
+        "kubernetes.io/hostname",
+        "kubernetes.io/os",
+        "kubernetes.io/arch",
+        "node.kubernetes.io/instance-type",
+        "topology.kubernetes.io/zone",
+        "topology.kubernetes.io/region",
+    }
 )
 _LABEL_PREFIXES = ("kubelet.kubernetes.io/", "node.kubernetes.io/")
 
@@ -62,7 +69,8 @@ def _pod(call: Call, node: str, obj: Object | None, old: Object | None) -> None:
         if "kubernetes.io/config.mirror" not in get(obj, "metadata.annotations", {}):
             raise _no(
                 call,
-                f'pod does not have "kubernetes.io/config.mirror" annotation, node "{node}" can only create mirror pods',
+                'pod does not have "kubernetes.io/config.mirror" annotation, '
+                f'node "{node}" can only create mirror pods',
             )
         if get(obj, "spec.nodeName") != node:
             raise _no(call, f'node "{node}" can only create pods with spec.nodeName set to itself')
