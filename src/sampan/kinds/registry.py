@@ -46,13 +46,19 @@ def builtin() -> tuple[Kind, ...]:
 
 
 @cache
+def bodies() -> tuple[Kind, ...]:
+    """The kinds that only subresources take."""
+    return _load(BODIES)
+
+
+@cache
 def _by_resource() -> dict[str, Kind]:
     return {k.resource: k for k in builtin()}
 
 
 @cache
 def _by_name() -> dict[tuple[str, str], Kind]:
-    return {(k.api_version, k.kind): k for k in (*builtin(), *_load(BODIES))}
+    return {(k.api_version, k.kind): k for k in (*builtin(), *bodies())}
 
 
 def find(resource: str) -> Kind:
