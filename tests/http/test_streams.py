@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
+import os
+import pty
+import struct
+import sys
+import termios
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sampan.http import channels, streams, websocket
 from sampan.http.client import HttpClient
-from sampan.http.messages import Connection, Request, Response
+from sampan.http.messages import Connection, Request, Response, query
 from sampan.http.server import listen, serve
 from sampan.http.spdy import Session, Stream
 from sampan.http.streams import Size, Streams, Wanted
@@ -358,3 +365,130 @@ async def test_port_forward_over_websocket_channels() -> None:
         assert got[3].startswith((81).to_bytes(2, "little"))
         assert b"nobody listens on 81" in got[3]
         await socket.close()
+
+
+# An unmodified kubectl, against just enough of an API server
+
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "web", "namespace": "default"},
+    "spec": {
+        "containers": [{"name": "main", "image": "none", "stdin": True, "ports": [{"containerPort": 80}]}]
+    },
+    "status": {"phase": "Running"},
+}
+RESOURCES = {
+    "kind": "APIResourceList",
+    "groupVersion": "v1",
+    "resources": [
+        {"name": "pods", "namespaced": True, "kind": "Pod", "verbs": ["get"], "singularName": "pod"}
+    ],
+}
+ANSWERS = {
+    "/api": {"kind": "APIVersions", "versions": ["v1"]},
+    "/apis": {"kind": "APIGroupList", "groups": []},
+    "/api/v1": RESOURCES,
+    "/api/v1/namespaces/default/pods/web": POD,
+}
+
+
+def api(dial: streams.Dial) -> Callable[[Request], Awaitable[Response]]:
+    """Discovery, one pod, and its exec (of a shell command on this machine) and port-forward."""
+
+    async def handler(request: Request) -> Response:
+        asked = query(request.query)
+        if request.path in ANSWERS:
+            return Response(
+                200, json.dumps(ANSWERS[request.path]).encode(), {"content-type": "application/json"}
+            )
+        if request.path.endswith("/portforward"):
+            return streams.port_forward(request, dial)
+        if not request.path.endswith("/exec"):
+            return Response(404)
+
+        async def run(ends: Streams) -> None:
+            await streams.relay(ends, await Shell.start(asked["command"][-1]))
+
+        wanted = Wanted(*(asked.get(name) == ["true"] for name in ("stdin", "stdout", "stderr", "tty")))
+        return streams.remote_command(request, wanted, run)
+
+    return handler
+
+
+async def start_kubectl(client: HttpClient, home: Path, *words: str, websockets: bool, **pipes: Any) -> Any:
+    use = "true" if websockets else "false"
+    env = {
+        "HOME": str(home),
+        "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": use,
+        "KUBECTL_PORT_FORWARD_WEBSOCKETS": use,
+    }
+    program = Path(sys.executable).parent / "kubectl"
+    return await asyncio.create_subprocess_exec(program, "--server", client.base, *words, env=env, **pipes)
+
+
+async def no_port(port: int) -> Connection:
+    raise OSError(f"nobody listens on {port}")
+
+
+BOTH = pytest.mark.parametrize("websockets", [True, False], ids=["websocket", "spdy"])
+PIPES = {
+    "stdin": asyncio.subprocess.PIPE,
+    "stdout": asyncio.subprocess.PIPE,
+    "stderr": asyncio.subprocess.PIPE,
+}
+
+
+@BOTH
+async def test_kubectl_exec(tmp_path: Path, websockets: bool) -> None:
+    data = bytes(range(256)) * 4000
+    async with serving(api(no_port)) as client:
+        words = ("exec", "-i", "web", "--", "cat; echo wrong >&2; exit 7")
+        child = await start_kubectl(client, tmp_path, *words, websockets=websockets, **PIPES)
+        async with asyncio.timeout(20):
+            out, err = await child.communicate(data)
+        assert out == data
+        assert err.startswith(b"wrong\n")
+        assert child.returncode == 7
+
+
+@BOTH
+async def test_kubectl_exec_with_a_terminal(tmp_path: Path, websockets: bool) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 111, 0, 0))
+    async with serving(api(no_port)) as client:
+        words = ("exec", "-it", "web", "--", "read size; echo size $size")
+        ends = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+        child = await start_kubectl(client, tmp_path, *words, websockets=websockets, **ends)
+        os.close(theirs)
+        async with asyncio.timeout(20):
+            await child.wait()
+        said = await asyncio.to_thread(os.read, ours, 4096)
+        assert b"size 111x33" in said
+    os.close(ours)
+
+
+@BOTH
+async def test_kubectl_port_forward(tmp_path: Path, websockets: bool) -> None:
+    target = await asyncio.start_server(shout, "127.0.0.1", 0)
+
+    async def dial(port: int) -> Connection:
+        assert port == 80
+        return Socket(*await asyncio.open_connection(*target.sockets[0].getsockname()))
+
+    async with serving(api(dial)) as client:
+        words = ("port-forward", "--address", "127.0.0.1", "pod/web", ":80")
+        child = await start_kubectl(client, tmp_path, *words, websockets=websockets, **PIPES)
+        try:
+            async with asyncio.timeout(20):
+                port = int((await child.stdout.readline()).split(b":")[1].split()[0])
+                for n in range(3):
+                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.write(b"hello %d" % n * 10_000)
+                    writer.write_eof()
+                    assert await reader.read() == b"HELLO %d" % n * 10_000
+                    writer.close()
+        finally:
+            child.terminate()
+            await child.wait()
+    target.close()
