@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sampan.controllers import (
+    cronjob,
     daemonset,
     deployment,
     disruption,
@@ -43,6 +44,7 @@ ALL: tuple[Callable[[Settings], Controller], ...] = (
     daemonset.make,
     job.make,
     ttl.make,
+    cronjob.make,
     endpoints.make,
     disruption.make,
     node_ranges.make,

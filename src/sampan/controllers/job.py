@@ -302,12 +302,20 @@ def _status(state: State, found: Conditions, verdict: Verdict | None) -> Object:
 
 def _status_patch(job: Object, status: Object) -> tuple[Action, ...]:
     """The status as a patch that holds only for the job as it was seen: a count must never go back."""
-    patches = pods.status_patch(KIND, job, status)
-    version = job["metadata"].get("resourceVersion")
-    return tuple(
-        replace(p, patch={**p.patch, "metadata": {"resourceVersion": version}}) if isinstance(p, Patch) else p
-        for p in patches
-    )
+    version = {"resourceVersion": job["metadata"].get("resourceVersion")}
+    made = []
+    for action in pods.status_patch(KIND, job, status):
+        assert isinstance(action, Patch)
+        after = dict(action.patch["status"])
+        if "uncountedTerminatedPods" in after:
+            # A merge patch keeps what it does not name.
+            after["uncountedTerminatedPods"] = {
+                "succeeded": None,
+                "failed": None,
+                **after["uncountedTerminatedPods"],
+            }
+        made.append(replace(action, patch={"metadata": version, "status": after}))
+    return tuple(made)
 
 
 def _with(found: Conditions, state: State, type_: str, value: str, reason: str, message: str) -> Conditions:

@@ -88,6 +88,7 @@ class Runner:
         # Keys that wait for their own writes to be seen, or for a retry, with the causes of their waking.
         self._parked: set[Key] = set()
         self._carried: dict[Key, list[trace.Cause]] = {}
+        self._faults: dict[Key, str] = {}
         self._kinds = {watch.kind for watch in controller.watches}
         self._subject = controller.subject or controller.watches[0].kind
         for index in controller.indexes:
@@ -145,10 +146,13 @@ class Runner:
             self._parked.discard(key)
             await self._reconcile(key, causes)
             self._queue.forget(key)
+            self._faults.pop(key, None)
         except (ApiError, Unavailable, actions.Stale) as e:
             expected = isinstance(e, actions.Stale) or (isinstance(e, ApiError) and e.reason == "Conflict")
-            level = logging.DEBUG if expected else logging.WARNING
-            log.log(level, "%s: %s: %s", self._controller.name, key, e)
+            if not expected and self._faults.get(key) != str(e):
+                # Once: what cannot succeed is tried for ever, more and more rarely.
+                log.warning("%s: %s: %s", self._controller.name, key, e)
+                self._faults[key] = str(e)
             self._retry(key, causes)
         except Exception:
             log.exception("%s: cannot decide on %s", self._controller.name, key)
