@@ -57,19 +57,20 @@ def _entry(path: Path, name: str, seen: dict[tuple[int, int], str]) -> Iterator[
         head, _, last = name.rpartition("/")
         yield tar.header(Entry(f"{head}/{WHITEOUT}{last}" if head else WHITEOUT + last, mode=0))
         return
-    entry = _described(path, name, kind, found)
+    entry = described(path, name, kind, found)
     if kind != tar.DIRECTORY and found.st_nlink > 1:
         first = seen.setdefault((found.st_dev, found.st_ino), name)
         if first != name:
             entry.kind, entry.target, entry.size = tar.LINK, first, 0
     yield tar.header(entry)
     if entry.kind == tar.FILE and entry.size:
-        yield from _data(path, entry.size)
+        yield from data(path, entry.size)
     if kind == tar.DIRECTORY and _attribute(path, OPAQUE_XATTR) == b"y":
         yield tar.header(Entry(f"{name}/{OPAQUE}", mode=0))
 
 
-def _described(path: Path, name: str, kind: bytes, found: os.stat_result) -> Entry:
+def described(path: Path, name: str, kind: bytes, found: os.stat_result) -> Entry:
+    """The entry for a file, without its data."""
     device = kind in (tar.CHARACTER, tar.DEVICE)
     return Entry(
         name + "/" if kind == tar.DIRECTORY else name,
@@ -90,7 +91,7 @@ def _described(path: Path, name: str, kind: bytes, found: os.stat_result) -> Ent
     )
 
 
-def _data(path: Path, wanted: int) -> Iterator[bytes]:
+def data(path: Path, wanted: int) -> Iterator[bytes]:
     """A file's data, exactly as much as was announced, also where it changes meanwhile."""
     left = wanted
     with open(path, "rb") as f:

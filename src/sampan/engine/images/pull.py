@@ -85,8 +85,8 @@ async def together() -> AsyncIterator[asyncio.TaskGroup]:
 
 async def _pull(store: ImageStore, repository: Repository, platform: Platform, report: Report) -> Image:
     reference = repository.reference
-    report(Progress(f"Pulling from {_title(reference)}", reference.tag or reference.digest))
     media_type, named, data = await repository.manifest(reference.version)
+    report(Progress(f"Pulling from {reference.repository}", reference.tag or reference.digest))
     if media_type in INDEXES:
         media_type, _, data = await repository.manifest(choose(data, platform).digest)
     manifest = Manifest.parse(data)
@@ -110,11 +110,6 @@ async def _pull(store: ImageStore, repository: Repository, platform: Platform, r
 
 def _has(store: ImageStore, reference: Reference, manifest: str) -> bool:
     return store.has(str(reference)) and store.find(str(reference)).manifest_digest == manifest
-
-
-def _title(reference: Reference) -> str:
-    """The repository as Docker shows it in its first line."""
-    return reference.repository
 
 
 async def _config(store: ImageStore, repository: Repository, manifest: Manifest) -> ImageConfig:
