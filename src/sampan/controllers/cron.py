@@ -32,6 +32,7 @@ _PART = re.compile(r"([0-9.]+)(ms|h|m|s)")
 _DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ms|h|m|s))+")
 # A schedule that does not come in this time, such as on 30 February, never does.
 _NEVER = timedelta(days=5 * 366)
+_LOOKS = (timedelta(hours=2), timedelta(days=2), timedelta(days=60), _NEVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +93,50 @@ def _number(text: str, what: str, names: dict[str, int]) -> int:
     return int(text)
 
 
-def times(text: str, after: datetime) -> Iterator[datetime]:
-    """Each time of a schedule later than `after`, in the time zone of `after`; none where it never comes.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a time lies in a schedule: the last one due up to it, how many were due before that one, and
+    the next to come.
 
-    `@every` counts from `after`. Raises ValueError.
+    After a long pause `missed` counts only as far as was looked.
     """
+
+    due: datetime | None
+    missed: int
+    next: datetime | None
+
+
+def place(text: str, since: datetime, now: datetime) -> Place:
+    """Where `now` lies in the times of a schedule that come after `since`. Raises ValueError."""
     if text.startswith("@every "):
-        step = timedelta(seconds=max(1, int(duration(text.removeprefix("@every ").strip()))))
-        while True:
-            after = after.replace(microsecond=0) + step
-            yield after
-    yield from _matching(parse(text), after)
+        return _place_every(duration(text.removeprefix("@every ").strip()), since, now)
+    schedule = parse(text)
+    found = Place(None, 0, None)
+    # Looking back bit by bit: a dense schedule is found at once, a sparse one is quickly gone through.
+    for back in _LOOKS:
+        begin = max(since, now - back)
+        found = _scan(schedule, begin, now)
+        if found.due or begin == since:
+            break
+    return found
+
+
+def _scan(schedule: Schedule, begin: datetime, now: datetime) -> Place:
+    due, missed = None, 0
+    for at in _matching(schedule, begin):
+        if at > now:
+            return Place(due, missed, at)
+        missed += due is not None
+        due = at
+    return Place(due, missed, None)
+
+
+def _place_every(step: float, since: datetime, now: datetime) -> Place:
+    every = timedelta(seconds=max(1, int(step)))
+    since = since.replace(microsecond=0)
+    passed = max(0, (now - since) // every)
+    due = since + passed * every if passed else None
+    return Place(due, max(0, passed - 1), since + (passed + 1) * every)
 
 
 def duration(text: str) -> float:

@@ -38,15 +38,6 @@ class Observed:
     jobs: tuple[Object, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
-    """The last time that is due and not yet served, how many were missed before it, and the next to come."""
-
-    due: datetime | None
-    missed: int
-    next: datetime | None
-
-
 def observe(cache: Cache, name: Key) -> Observed | None:
     found = cache.get(KIND, name)
     if found is None or pods.is_terminating(found):
@@ -102,7 +93,7 @@ def _delete(seen: Observed, found: Object) -> Action:
     return Delete(job.KIND, key(found), found["metadata"]["uid"], about=seen.cronjob)
 
 
-def schedule(cj: Object, now: float) -> Times:
+def schedule(cj: Object, now: float) -> cron.Place:
     """Where we are in the schedule. Raises ValueError and KeyError where schedule or time zone cannot be
     read.
     """
@@ -113,13 +104,9 @@ def schedule(cj: Object, now: float) -> Times:
     deadline = cj["spec"].get("startingDeadlineSeconds")
     if deadline is not None:
         since = max(since, now - deadline)
-    due, missed = None, 0
-    for at in cron.times(cj["spec"]["schedule"], datetime.fromtimestamp(since, zone)):
-        if at.timestamp() > now:
-            return Times(due, missed, at)
-        missed += due is not None
-        due = at
-    return Times(due, missed, None)
+    return cron.place(
+        cj["spec"]["schedule"], datetime.fromtimestamp(since, zone), datetime.fromtimestamp(now, zone)
+    )
 
 
 def _start(seen: Observed, status: Object, now: float) -> tuple[list[Action], float | None, Object]:
