@@ -51,7 +51,9 @@ class Cluster:
         """The administrator's local client."""
         return self.api.local(*ADMIN)
 
-    def http(self, user: str = ADMIN[0], groups: tuple[str, ...] = ADMIN[1], token: str = "") -> HttpApiClient:
+    def http(
+        self, user: str = ADMIN[0], groups: tuple[str, ...] = ADMIN[1], token: str = ""
+    ) -> HttpApiClient:
         """A client over HTTP under a certificate, or with a token alone."""
         pair = None if token else self.pki.client(user.replace(":", "-"), user, groups)
         client = connect(self.url, ca=self.pki.ca, cert=pair, token=token)
@@ -85,9 +87,14 @@ class Cluster:
                     "apiVersion": "v1",
                     "kind": "Config",
                     "clusters": [
-                        {"name": "c", "cluster": {"server": self.url, "certificate-authority": str(self.pki.ca)}}
+                        {
+                            "name": "c",
+                            "cluster": {"server": self.url, "certificate-authority": str(self.pki.ca)},
+                        }
                     ],
-                    "users": [{"name": "u", "user": {"client-certificate": str(pair), "client-key": str(pair)}}],
+                    "users": [
+                        {"name": "u", "user": {"client-certificate": str(pair), "client-key": str(pair)}}
+                    ],
                     "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
                     "current-context": "x",
                 }
@@ -113,7 +120,11 @@ class Cluster:
 
     async def account(self, namespace: str = "default", name: str = "default") -> Object:
         """The service account that the controller would make."""
-        obj = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
+        obj = {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": name, "namespace": namespace},
+        }
         return await self.admin.create("serviceaccounts", obj)
 
 

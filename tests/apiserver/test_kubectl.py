@@ -72,7 +72,9 @@ async def test_create_get_label_annotate_patch_delete(cluster: Cluster) -> None:
     await cluster.kubectl("create", "configmap", "one", "--from-literal=a=1")
     await cluster.kubectl("label", "configmap", "one", "tier=low")
     await cluster.kubectl("annotate", "configmap", "one", "note=yes")
-    await cluster.kubectl("patch", "configmap", "one", "--type=json", "-p", '[{"op":"add","path":"/data/b","value":"2"}]')
+    await cluster.kubectl(
+        "patch", "configmap", "one", "--type=json", "-p", '[{"op":"add","path":"/data/b","value":"2"}]'
+    )
     await cluster.kubectl("patch", "configmap", "one", "--type=merge", "-p", '{"data":{"a":null}}')
     listed = await cluster.kubectl("get", "configmaps", "-l", "tier=low", "-o", "json")
     (item,) = json.loads(listed.out)["items"]
@@ -87,7 +89,16 @@ async def test_create_get_label_annotate_patch_delete(cluster: Cluster) -> None:
 async def test_tables_wide_and_all_namespaces(cluster: Cluster) -> None:
     await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT)
     shown = (await cluster.kubectl("get", "deployments", "-o", "wide")).out.splitlines()
-    assert shown[0].split() == "NAME READY UP-TO-DATE AVAILABLE AGE CONTAINERS IMAGES SELECTOR".split()
+    assert shown[0].split() == [
+        "NAME",
+        "READY",
+        "UP-TO-DATE",
+        "AVAILABLE",
+        "AGE",
+        "CONTAINERS",
+        "IMAGES",
+        "SELECTOR",
+    ]
     assert shown[1].split()[0] == "web"
     namespaces = (await cluster.kubectl("get", "namespaces")).out
     assert "kube-node-lease" in namespaces
@@ -143,7 +154,9 @@ async def test_auth_commands(cluster: Cluster) -> None:
     assert "kubernetes-admin" in (await cluster.kubectl("auth", "whoami")).out
     await cluster.kubectl("create", "rolebinding", "viewers", "--clusterrole=view", "--user=ann")
     assert (await cluster.kubectl("auth", "can-i", "list", "pods", "--as", "ann")).out == "yes\n"
-    assert (await cluster.kubectl("auth", "can-i", "create", "pods", "--as", "ann", check=False)).out == "no\n"
+    assert (
+        await cluster.kubectl("auth", "can-i", "create", "pods", "--as", "ann", check=False)
+    ).out == "no\n"
     assert "pods" in (await cluster.kubectl("auth", "can-i", "--list", "--as", "ann")).out
 
 

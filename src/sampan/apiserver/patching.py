@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sampan.apiserver import bodies, errors
+from sampan.apiserver.applying import Applier
 from sampan.apiserver.call import Answer, Call
 from sampan.client.api import ApiError
 from sampan.kinds import schemas
@@ -28,8 +29,11 @@ MOST_OPERATIONS = 10_000
 class Patcher:
     def __init__(self, server: ApiServer):
         self._server = server
+        self._applier = Applier(server)
 
     async def patch(self, call: Call) -> Answer:
+        if bodies.media_type(call) == APPLY_PATCH:
+            return await self._applier.apply(call)
         apply = await change_of(call, call.resource)
 
         async def patched(obj: Object) -> Object:
@@ -41,7 +45,7 @@ class Patcher:
 async def change_of(call: Call, kind: Kind) -> Callable[[Object], Object]:
     """The patch in the body, as a function of an object of `kind`. Raises 400, 415; the function 422."""
     media = bodies.media_type(call)
-    if media not in ACCEPTED:
+    if media not in ACCEPTED or media == APPLY_PATCH:
         raise errors.unsupported_media(media, ACCEPTED)
     patch: Any = call.content if call.request is None else bodies.json(await bodies.raw(call))
     if media == JSON_PATCH and isinstance(patch, list) and len(patch) > MOST_OPERATIONS:

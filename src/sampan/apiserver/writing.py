@@ -8,10 +8,11 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from sampan.apiserver import codec, errors
+from sampan.apiserver import codec, errors, managers
 from sampan.apiserver.bodies import body
 from sampan.apiserver.call import Answer, Call, Made, One
 from sampan.host import trace
+from sampan.kinds import schemas
 from sampan.kinds.kind import Kind
 from sampan.machinery import times
 from sampan.machinery.objects import Object
@@ -43,8 +44,11 @@ class Writer:
         self._store = server.store
 
     async def create(self, call: Call) -> Answer:
+        return await self.create_from(call, await body(call, call.resource))
+
+    async def create_from(self, call: Call, given: Object) -> Answer:
+        """Create an object in the form that is stored; under a generated name, another where that is taken."""
         kind = call.resource
-        given = await body(call, kind)
         meta = self._begun(call, given)
         for attempt in range(ATTEMPTS):
             obj = given if meta.get("name") else codec.copied(given)
@@ -108,10 +112,11 @@ class Writer:
 
         return await self.change(call, replace)
 
-    async def change(self, call: Call, change: Change) -> Answer:
+    async def change(self, call: Call, change: Change, *, tracked: bool = True) -> Answer:
         """Write what `change` makes of the object as it is now, again where somebody else was quicker.
 
-        `change` may alter the object that it gets. Raises 404, 409, 422 and what admission refuses.
+        `change` may alter the object that it gets. With `tracked`, its fields come to be owned by the caller where the
+        object has managers. Raises 404, 409, 422 and what admission refuses.
         """
         for attempt in range(ATTEMPTS):
             record = await self._server.reader.record(call.resource, call.namespace, call.name)
@@ -120,7 +125,7 @@ class Writer:
             if expected and expected not in ("0", str(record.revision)):
                 raise errors.conflict(call.resource, call.name)
             try:
-                return await self._replace(call, record, obj)
+                return await self._replace(call, record, obj, tracked)
             except Conflict as e:
                 undo(call)
                 if not e.found:
@@ -132,11 +137,13 @@ class Writer:
                 raise
         raise AssertionError("the last attempt returns or raises")
 
-    async def _replace(self, call: Call, record: Record, obj: Object) -> Answer:
+    async def _replace(self, call: Call, record: Record, obj: Object, tracked: bool) -> Answer:
         kind = call.resource
         old = codec.view(kind, record)
         self._keep(kind, obj, old)
         obj = await self.admitted(call, obj, old)
+        if tracked:
+            _track(call, old, obj)
         if call.dry_run:
             undo(call)
             return Made(obj)
@@ -179,6 +186,20 @@ class Writer:
             raise errors.invalid(kind, obj["metadata"].get("name", ""), faults)
         await self._server.admission.validate(call, obj, old)
         return obj
+
+
+def _track(call: Call, old: Object, obj: Object) -> None:
+    """Keep account of who owns what, for an object that has managers; a writer may clear them with an empty list."""
+    before, meta = old["metadata"].get("managedFields"), obj["metadata"]
+    given = meta.get("managedFields")
+    if given is not None and (not given or given == [{}]):
+        del meta["managedFields"]
+    elif before and given in (None, before):
+        kind = call.resource
+        node = schemas.node(kind.group, kind.version, kind.kind)
+        meta["managedFields"] = managers.entries(
+            managers.updated(old, obj, node, managers.manager(call, "Update"))
+        )
 
 
 def undo(call: Call) -> None:

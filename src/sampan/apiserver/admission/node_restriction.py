@@ -22,6 +22,8 @@ _LABELS = frozenset(
         "kubernetes.io/hostname",
         "kubernetes.io/os",
         "kubernetes.io/arch",
+        "beta.kubernetes.io/os",
+        "beta.kubernetes.io/arch",
         "node.kubernetes.io/instance-type",
         "topology.kubernetes.io/zone",
         "topology.kubernetes.io/region",
