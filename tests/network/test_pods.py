@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,50 @@ async def test_detach_and_recover_leave_nothing(machine: Machine) -> None:
     await again.recover(())
     assert links() == before
     assert not [i for i in nft.table("sampan0") or () if i.get("map", {}).get("elem")]
+
+
+CHURN = """
+import asyncio, sys
+from pathlib import Path
+from machine import node
+from sampan.network.attachment import PortMapping
+from sampan.network.pods import PodNetwork
+
+async def main():
+    network = PodNetwork(node())
+    await network.start()
+    print("started", flush=True)
+    for i in range(10**6):
+        names = [f"{i}-{k}" for k in range(len(sys.argv) - 1)]
+        ports = [(PortMapping(80, 8000 + k),) if k else () for k in range(len(names))]
+        jobs = zip(names, sys.argv[1:], ports)
+        await asyncio.gather(*(network.attach(n, Path(p), port_mappings=m) for n, p, m in jobs))
+        await asyncio.gather(*(network.detach(n) for n in names))
+
+asyncio.run(main())
+"""
+
+
+@on_a_machine
+async def test_kill_at_any_moment_leaves_nothing_that_recover_does_not_find(machine: Machine) -> None:
+    await PodNetwork(node()).start()
+    before = links()
+    paths = [str(machine.netns(name)) for name in "ab"]
+    for delay in (0.003, 0.011, 0.023, 0.05):
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CHURN, *paths, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parent
+        )
+        assert child.stdout
+        assert await child.stdout.readline() == b"started\n"
+        await asyncio.sleep(delay)
+        child.kill()
+        await child.wait()
+        network = PodNetwork(node())
+        await network.start()
+        await network.recover(())
+        assert links() == before
+        assert not [i for i in nft.table("sampan0") or () if any(v.get("elem") for v in i.values())]
+        assert set(links(Path(paths[0]))) == {"lo"}
 
 
 @on_a_machine

@@ -105,6 +105,17 @@ async def test_internal_traffic_policy_local(machine: Machine) -> None:
 
 
 @on_a_machine
+async def test_the_api_s_own_service_leads_to_the_host(machine: Machine) -> None:
+    objects, network, proxy, (a,) = await cluster(machine, "a")
+    await machine.says("api", 6443, address=network.node.host)
+    objects.service("kubernetes", "10.65.0.1", (443,))
+    objects.endpoints("kubernetes", network.node.host, ports=(6443,))
+    await written(proxy)
+    assert await call("10.65.0.1", 443, machine.pods["a"]) == f"api {a}"
+    assert await call("10.65.0.1", 443) == f"api {network.node.gateway}"
+
+
+@on_a_machine
 async def test_external_addresses(machine: Machine) -> None:
     objects, network, proxy, (a,) = await cluster(machine, "a")
     objects.service("web", WEB, externalIPs=["203.0.113.7"])

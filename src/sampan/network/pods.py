@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from sampan.host import netlink, netns, nft
+from sampan.host import conntrack, netlink, netns, nft
 from sampan.host.netlink import End, Netlink
 from sampan.network import ground
 from sampan.network.addresses import UPLINK, NodeNetwork, NoRangeLeft, Pool, mac
@@ -160,6 +160,9 @@ class PodNetwork:
         if job.port_mappings:
             self._mapped.add(job.address)
             nft.run(_map_script(self.node.ranges.table, job))
+            udp = {m.host_port for m in job.port_mappings if m.protocol.lower() == "udp"}
+            if udp:  # flows from before led to whoever had the port then
+                conntrack.forget_udp(lambda flow: flow.port in udp and flow.answered_by != job.address)
 
     def _connect_node(self, job: Job) -> None:
         inside = os.open(job.netns, os.O_RDONLY | os.O_CLOEXEC)
@@ -195,6 +198,7 @@ class PodNetwork:
         ]
         hairpin = f"ip {table} hairpin {{ {address} . {address} }}"
         nft.run("\n".join([*lines, f"add element {hairpin}", f"delete element {hairpin}"]) + "\n")
+        conntrack.forget_udp(lambda flow: flow.answered_by == address)
 
 
 def _connect_pod(kernel: Netlink, job: Job, gateway: str) -> None:
