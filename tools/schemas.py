@@ -23,7 +23,7 @@ def main() -> None:
     definitions = upstream.definitions(descriptions=False)
     if definitions is None:
         raise SystemExit("kubernetes-validate is not installed: pip install 'sampan[explain]'")
-    kept = {name: schema for name, schema in definitions.items() if upstream.served(name)}
+    kept = upstream.served(definitions)
     text = json.dumps(kept, separators=(",", ":"), sort_keys=True).encode()
     data = zstandard.ZstdCompressor(level=22).compress(text)
     TARGET.parent.mkdir(exist_ok=True)

@@ -18,7 +18,9 @@ _META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _TIME = st.integers(1, 2**31 - 1).map(times.time)
 _SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     schemas.QUANTITY: st.sampled_from(["1", "250m", "64Mi", "1k", "5e3", "-2"]),
-    "io.k8s.apimachinery.pkg.util.intstr.IntOrString": st.one_of(st.integers(0, 99), st.sampled_from(["25%", "http"])),
+    "io.k8s.apimachinery.pkg.util.intstr.IntOrString": st.one_of(
+        st.integers(0, 99), st.sampled_from(["25%", "http"])
+    ),
     f"{_META}.Time": _TIME,
     f"{_META}.MicroTime": _TIME.map(lambda t: t[:-1] + ".000123Z"),
     f"{_META}.FieldsV1": st.just({"f:metadata": {"f:name": {}}}),
@@ -53,8 +55,12 @@ def _value(schema: Any, depth: int) -> st.SearchStrategy[Any]:
     match schema.get("type"):
         case "array":
             return st.lists(_value(schema["items"], depth), min_size=1, max_size=2)
+        case "object" if "additionalProperties" not in schema:
+            return st.just({})
         case "object":
-            return st.dictionaries(_TEXT, _value(schema["additionalProperties"], depth), min_size=1, max_size=2)
+            return st.dictionaries(
+                _TEXT, _value(schema["additionalProperties"], depth), min_size=1, max_size=2
+            )
         case "integer":
             return st.integers(1, 2**31 - 1)
         case "boolean":

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .generate import objects
 from sampan.kinds import registry, schemas
 from sampan.kinds.kind import Kind
 from sampan.machinery import protobuf
 from sampan.machinery.protobuf import ProtobufError
+
+from .generate import objects
 
 KINDS = [
     k
@@ -35,8 +36,8 @@ def test_any_object_comes_back_as_it_went(kind: Kind, data: st.DataObject) -> No
 
 def test_a_namespace_as_kubectl_sends_it() -> None:
     body = (
-        b"k8s\x00\n\x0f\n\x02v1\x12\tNamespace\x12\x1a\n\x14\n\x04shop\x12\x00\x1a\x00\"\x00*\x002\x008\x00B\x00"
-        b"\x12\x00\x1a\x00\x1a\x00\"\x00"
+        b'k8s\x00\n\x0f\n\x02v1\x12\tNamespace\x12\x1a\n\x14\n\x04shop\x12\x00\x1a\x00"\x00*\x002\x008\x00B\x00'
+        b'\x12\x00\x1a\x00\x1a\x00"\x00'
     )
     assert protobuf.decode(body) == {
         "apiVersion": "v1",
@@ -82,7 +83,14 @@ def test_what_does_not_fit() -> None:
 
 @pytest.mark.parametrize(
     ("text", "nanos"),
-    [("0s", 0), ("1.5s", 15 * 10**8), ("1h0m0s", 3600 * 10**9), ("2m3s", 123 * 10**9), ("1.5ms", 1500000), ("-1s", -(10**9))],
+    [
+        ("0s", 0),
+        ("1.5s", 15 * 10**8),
+        ("1h0m0s", 3600 * 10**9),
+        ("2m3s", 123 * 10**9),
+        ("1.5ms", 1500000),
+        ("-1s", -(10**9)),
+    ],
 )
 def test_durations(text: str, nanos: int) -> None:
     read, write = protobuf._SPECIAL["k8s.io.apimachinery.pkg.apis.meta.v1.Duration"]

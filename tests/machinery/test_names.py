@@ -13,7 +13,11 @@ from sampan.machinery import images, names
         (names.dns_label, ["a", "my-name", "123-abc"], ["", "A", "-a", "a-", "a.b", "a" * 64, "a_b"]),
         (names.dns_subdomain, ["a", "example.com", "a-b.c1"], ["", "A", ".a", "a..b", "a" * 254]),
         (names.service_name, ["a", "web-1"], ["1a", "web.x", "-"]),
-        (names.qualified, ["a", "A_b.c", "example.com/MyName"], ["", "/a", "a/", "a/b/c", "-a", "UP.com/a", "a" * 64]),
+        (
+            names.qualified,
+            ["a", "A_b.c", "example.com/MyName"],
+            ["", "/a", "a/", "a/b/c", "-a", "UP.com/a", "a" * 64],
+        ),
         (names.label_value, ["", "a", "A_b.c"], ["-a", "a b", "a" * 64]),
         (names.config_key, ["a", "A.b_c-1"], ["", "..", ".", "..a", "a/b", "a b"]),
         (names.port_name, ["http", "http-1", "a" * 15], ["", "1", "HTTP", "a--b", "-a", "a" * 16]),

@@ -15,7 +15,11 @@ from sampan.machinery.patches import PatchError, difference, json_patch, merge_p
 # RFC 6902, appendix A: document, patch, result (None where the patch must fail).
 JSON_PATCHES: list[tuple[Any, list[Any], Any]] = [
     ({"foo": "bar"}, [{"op": "add", "path": "/baz", "value": "qux"}], {"baz": "qux", "foo": "bar"}),
-    ({"foo": ["bar", "baz"]}, [{"op": "add", "path": "/foo/1", "value": "qux"}], {"foo": ["bar", "qux", "baz"]}),
+    (
+        {"foo": ["bar", "baz"]},
+        [{"op": "add", "path": "/foo/1", "value": "qux"}],
+        {"foo": ["bar", "qux", "baz"]},
+    ),
     ({"baz": "qux", "foo": "bar"}, [{"op": "remove", "path": "/baz"}], {"foo": "bar"}),
     ({"foo": ["bar", "qux", "baz"]}, [{"op": "remove", "path": "/foo/1"}], {"foo": ["bar", "baz"]}),
     ({"baz": "qux"}, [{"op": "replace", "path": "/baz", "value": "boo"}], {"baz": "boo"}),
@@ -27,7 +31,11 @@ JSON_PATCHES: list[tuple[Any, list[Any], Any]] = [
     ({"foo": [1, 2, 3]}, [{"op": "move", "from": "/foo/0", "path": "/foo/2"}], {"foo": [2, 3, 1]}),
     ({"baz": "qux"}, [{"op": "test", "path": "/baz", "value": "qux"}], {"baz": "qux"}),
     ({"baz": "qux"}, [{"op": "test", "path": "/baz", "value": "bar"}], None),
-    ({"foo": "bar"}, [{"op": "add", "path": "/child", "value": {"g": {}}}], {"foo": "bar", "child": {"g": {}}}),
+    (
+        {"foo": "bar"},
+        [{"op": "add", "path": "/child", "value": {"g": {}}}],
+        {"foo": "bar", "child": {"g": {}}},
+    ),
     ({"foo": "bar"}, [{"op": "add", "path": "/baz/bat", "value": "qux"}], None),
     ({"/": 9, "~1": 10}, [{"op": "test", "path": "/~01", "value": 10}], {"/": 9, "~1": 10}),
     ({"/": 9}, [{"op": "test", "path": "/~1", "value": "9"}], None),
@@ -76,7 +84,10 @@ def test_merge_patch(document: Any, patch: Any, result: Any) -> None:
 
 scalars = st.one_of(st.booleans(), st.integers(-5, 5), st.text("ab", max_size=3))
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=2), inner, max_size=3)
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=2), inner, max_size=3)
+    ),
 )
 objects = st.dictionaries(st.text("abc", max_size=2), values, max_size=4)
 
@@ -101,7 +112,9 @@ def test_lists_of_objects_merge_by_their_key() -> None:
     pod = containers({"name": "web", "image": "web:1"}, {"name": "log", "image": "log:1"})
     patch = containers({"name": "log", "image": "log:2"}, {"name": "new", "image": "new:1"})
     assert strategic(pod, patch, POD) == containers(
-        {"name": "web", "image": "web:1"}, {"name": "log", "image": "log:2"}, {"name": "new", "image": "new:1"}
+        {"name": "web", "image": "web:1"},
+        {"name": "log", "image": "log:2"},
+        {"name": "new", "image": "new:1"},
     )
 
 
@@ -164,7 +177,9 @@ def test_maps_are_replaced_and_deleted_by_directive() -> None:
 
 def test_lists_without_a_strategy_are_replaced() -> None:
     pod = containers({"name": "web", "args": ["a", "b"]})
-    assert strategic(pod, containers({"name": "web", "args": ["c"]}), POD) == containers({"name": "web", "args": ["c"]})
+    assert strategic(pod, containers({"name": "web", "args": ["c"]}), POD) == containers(
+        {"name": "web", "args": ["c"]}
+    )
 
 
 def test_directives_and_nulls_do_not_land_in_new_places() -> None:
@@ -179,7 +194,8 @@ def test_an_item_without_its_key_is_refused() -> None:
 
 names = st.sampled_from(["a", "b", "c", "d"])
 container_lists = st.lists(
-    st.fixed_dictionaries({"name": names, "image": st.sampled_from(["1", "2"])}), unique_by=lambda c: c["name"]
+    st.fixed_dictionaries({"name": names, "image": st.sampled_from(["1", "2"])}),
+    unique_by=lambda c: c["name"],
 )
 
 

@@ -94,7 +94,9 @@ requirements = st.one_of(
 
 
 @given(st.lists(requirements), st.dictionaries(keys, values))
-def test_a_selector_reads_back_from_its_text(found: list[selectors.Requirement], labels: dict[str, str]) -> None:
+def test_a_selector_reads_back_from_its_text(
+    found: list[selectors.Requirement], labels: dict[str, str]
+) -> None:
     selector = selectors.Selector(tuple(found))
     assert selectors.parse(str(selector)).matches(labels) == selector.matches(labels)
 

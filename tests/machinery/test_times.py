@@ -30,7 +30,9 @@ def test_reading_offsets_and_fractions() -> None:
     assert times.time(times.seconds("2026-01-02T03:04:05.9Z")) == "2026-01-02T03:04:05Z"
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2026-01-02", "2026-01-02T03:04:05", "2026-13-02T03:04:05Z"])
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "2026-01-02", "2026-01-02T03:04:05", "2026-13-02T03:04:05Z"]
+)
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(ValueError):
         times.seconds(text)

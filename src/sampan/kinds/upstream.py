@@ -7,6 +7,7 @@ descriptions.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,28 @@ def definitions(*, descriptions: bool) -> dict[str, Any] | None:
     return {name: _definition(schema, descriptions) for name, schema in raw.items()}
 
 
-def served(name: str) -> bool:
-    """Whether a definition is of a stable version, or of what all versions share."""
-    return _SERVED.match(name) is not None
+def served(definitions: dict[str, Any]) -> dict[str, Any]:
+    """The definitions of stable versions and of what all versions share, with all that these refer to."""
+    waiting = [name for name in definitions if _SERVED.match(name)]
+    found: dict[str, Any] = {}
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = definitions[name]
+            waiting.extend(_references(definitions[name]))
+    return found
+
+
+def _references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key == "$ref" and isinstance(value, str):  # there is also a field of that name
+                yield value
+            else:
+                yield from _references(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _references(value)
 
 
 def _definition(schema: dict[str, Any], descriptions: bool) -> dict[str, Any]:

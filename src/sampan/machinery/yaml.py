@@ -1,6 +1,7 @@
 """YAML as Kubernetes has it: YAML 1.1's plain data, with strings where JSON has strings.
 
-PyYAML is loaded when the first document is read, for it costs 20 ms. Timestamps stay text, aliases may not multiply a document.
+PyYAML is loaded when the first document is read, for it costs 20 ms. Timestamps stay text, aliases may not
+multiply a document.
 """
 
 from __future__ import annotations

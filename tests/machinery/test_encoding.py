@@ -1,0 +1,72 @@
+"""Canonical bytes, and what is spliced from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sampan.machinery import encoding, hashes
+
+POD: Any = {
+    "spec": {"nodeName": "n1"}, "metadata": {"resourceVersion": "3", "name": "web"}, "kind": "Pod", "apiVersion": "v1",
+}  # fmt: skip
+
+
+def test_canonical_bytes_begin_with_what_they_are_and_know_no_revision() -> None:
+    expected = b'{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web"},"spec":{"nodeName":"n1"}}'
+    assert encoding.encode(POD) == expected
+
+
+def test_a_revision_is_spliced_in() -> None:
+    spliced = encoding.splice(encoding.encode(POD), 42)
+    assert orjson.loads(spliced)["metadata"] == {"resourceVersion": "42", "name": "web"}
+    assert encoding.decode(encoding.encode(POD), 42) == orjson.loads(spliced)
+    assert orjson.loads(encoding.splice(encoding.encode({"kind": "X"}), 1)) == {
+        "kind": "X", "metadata": {"resourceVersion": "1"},
+    }  # fmt: skip
+
+
+def test_lists_are_made_of_bytes() -> None:
+    items = [encoding.splice(encoding.encode(POD), n) for n in (1, 2)]
+    found = orjson.loads(encoding.list_of("v1", "PodList", items, 9, continue_="token", remaining=5))
+    assert found["metadata"] == {"resourceVersion": "9", "continue": "token", "remainingItemCount": 5}
+    assert [i["metadata"]["resourceVersion"] for i in found["items"]] == ["1", "2"]
+    assert orjson.loads(encoding.list_of("v1", "PodList", [], 9))["items"] == []
+
+
+def test_watch_events_are_lines() -> None:
+    value = encoding.splice(encoding.encode(POD), 7)
+    assert encoding.event("ADDED", value) == b'{"type":"ADDED","object":' + value + b"}\n"
+    assert orjson.loads(encoding.event("ADDED", value, "00-a-b-01"))["cause"] == "00-a-b-01"
+    end = encoding.bookmark("v1", "Pod", 7, {"k8s.io/initial-events-end": "true"})
+    assert orjson.loads(end)["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+
+
+names = st.text('ab"{}:,é', max_size=6)
+objects = st.dictionaries(
+    names, names | st.integers(-(2**63), 2**63 - 1) | st.dictionaries(names, names), max_size=3
+)
+
+
+@given(objects, objects, st.integers(1, 10**12))
+def test_splicing_is_what_decoding_would_give(spec: Any, labels: Any, revision: int) -> None:
+    obj = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "labels": labels}, "spec": spec}
+    value = encoding.encode(obj)
+    assert encoding.encode(orjson.loads(value)) == value
+    assert orjson.loads(encoding.splice(value, revision)) == encoding.decode(value, revision)
+
+
+@given(objects)
+def test_hashes_depend_on_content_alone(obj: Any) -> None:
+    assert hashes.short(obj) == hashes.short(dict(reversed(list(obj.items()))))
+    assert hashes.short(obj) == hashes.short({**obj, "absent": None})
+    assert set(hashes.short(obj)) <= set(hashes.ALPHABET)
+    assert hashes.short(obj) != hashes.short({**obj, "more": 1})
+
+
+def test_generated_names_fit() -> None:
+    assert hashes.generated("web-", 0) == "web-bbbbb"
+    assert len(hashes.generated("x" * 100, 12345)) == 63
