@@ -108,6 +108,19 @@ class Cluster:
         found = (await self.admin.list("events", "default")).items
         return [(e["reason"], e["message"]) for e in found if e["involvedObject"]["name"] == name]
 
+    async def told(self, name: str, reason: str, message: str = "", timeout: float = 10.0) -> str:
+        """The message of an event about a pod, once there is one whose message begins so."""
+        async with asyncio.timeout(timeout):
+            async for change in self.admin.watch("events", "default"):
+                e = change.object
+                if change.type in ("ADDED", "MODIFIED") and (e["involvedObject"]["name"], e["reason"]) == (
+                    name,
+                    reason,
+                ):
+                    if e["message"].startswith(message):
+                        return str(e["message"])
+        raise AssertionError
+
 
 def phase(wanted: str) -> Callable[[Object], bool]:
     return lambda p: p.get("status", {}).get("phase") == wanted

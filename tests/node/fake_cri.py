@@ -7,6 +7,7 @@ container with `exit`, makes a call fail with `fail`, and answers ExecSync with 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator
@@ -29,10 +30,11 @@ class FakeCri:
         self.stubborn = False  # containers do not end on SIGTERM
         self._ids = itertools.count(1)
         self._listeners: list[asyncio.Queue[Any]] = []
-        self._changed = asyncio.Event()
+        self._changed = asyncio.Condition()
 
     async def call(self, method: str, request: Any, *, timeout: float = 120.0) -> Any:
         self.calls.append((method, request))
+        self._poke()
         await asyncio.sleep(0)
         if method in self.fail:
             raise self.fail[method]
@@ -59,9 +61,17 @@ class FakeCri:
     async def until(self, holds: Any, timeout: float = 10.0) -> None:
         """Wait until a condition on the fake holds."""
         async with asyncio.timeout(timeout):
-            while not holds():
-                self._changed.clear()
-                await self._changed.wait()
+            async with self._changed:
+                await self._changed.wait_for(holds)
+
+    def _poke(self) -> None:
+        """Those who wait look again."""
+
+        async def notify() -> None:
+            async with self._changed:
+                self._changed.notify_all()
+
+        self._notifying = asyncio.get_running_loop().create_task(notify())
 
     def methods(self, *names: str) -> list[str]:
         return [m for m, _ in self.calls if m in names]
@@ -106,7 +116,7 @@ class FakeCri:
         self.sandboxes.pop(r.pod_sandbox_id, None)
         for id in [i for i in self.containers if self.configs[i][0] == r.pod_sandbox_id]:
             del self.containers[id]
-        self._changed.set()
+        self._poke()
         return messages.RemovePodSandboxResponse()
 
     async def _PodSandboxStatus(self, r: Any) -> Any:
@@ -139,6 +149,7 @@ class FakeCri:
             mounts=r.config.mounts,
             log_path=str(log),
         )
+        self._poke()
         return messages.CreateContainerResponse(container_id=id)
 
     async def _StartContainer(self, r: Any) -> Any:
@@ -154,14 +165,15 @@ class FakeCri:
     async def _StopContainer(self, r: Any) -> Any:
         found = self._container(r.container_id)
         if self.stubborn:
-            await asyncio.sleep(r.timeout)
+            with contextlib.suppress(TimeoutError):
+                await self.until(lambda: found.state != messages.CONTAINER_RUNNING, r.timeout)
         if found.state == messages.CONTAINER_RUNNING:
             self._end(found, 137 if self.stubborn else 143)
         return messages.StopContainerResponse()
 
     async def _RemoveContainer(self, r: Any) -> Any:
         self.containers.pop(r.container_id, None)
-        self._changed.set()
+        self._poke()
         return messages.RemoveContainerResponse()
 
     async def _ListContainers(self, r: Any) -> Any:
@@ -246,7 +258,7 @@ class FakeCri:
         self._tell(found.id, self.configs[found.id][0])
 
     def _tell(self, id: str, sandbox: str) -> None:
-        self._changed.set()
+        self._poke()
         event = messages.ContainerEventResponse(container_id=id, pod_sandbox_status=self.sandboxes[sandbox])
         for queue in self._listeners:
             queue.put_nowait(event)

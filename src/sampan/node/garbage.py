@@ -24,7 +24,8 @@ IMAGES_EVERY = 300.0
 LOGS_EVERY = 10.0
 HIGH, LOW = 0.85, 0.80  # of the image file system: collect above HIGH, down to LOW
 YOUNGEST = 120.0  # seconds that an image is kept in any case
-LOG_SIZE = 10 << 20
+# Our own engine turns logs over at 10 MiB by itself; this is for runtimes that leave it to the node.
+LOG_SIZE = 12 << 20
 LOG_FILES = 5
 
 

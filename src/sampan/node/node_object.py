@@ -64,8 +64,6 @@ def labels(me: Self) -> dict[str, str]:
         "kubernetes.io/hostname": me.name,
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": arch,
-        "beta.kubernetes.io/os": "linux",
-        "beta.kubernetes.io/arch": arch,
         **me.labels,
     }
 

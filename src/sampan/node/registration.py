@@ -12,6 +12,7 @@ from typing import Any
 
 from sampan.client.api import ApiError, Client, Unavailable
 from sampan.host import trace
+from sampan.machinery import conditions
 from sampan.machinery.cri import CriError, messages
 from sampan.machinery.objects import Object
 from sampan.node import machine, node_object
@@ -35,6 +36,8 @@ class Registration:
         self._images: list[Any] = []
         self._round = 0
         self._now = asyncio.Event()
+        self.ready = asyncio.Event()  # set once the API has the node as Ready
+        self.ready = asyncio.Event()
 
     @property
     def node(self) -> Object:
@@ -53,7 +56,9 @@ class Registration:
                 with trace.span("report node", SERVICE, peer="kube-apiserver"):
                     await self._report()
                     await self._renew()
-                wait = INTERVAL if self._node else 0.05
+                wait = INTERVAL
+                if _is_ready(self._node):
+                    self.ready.set()
             except (ApiError, Unavailable) as e:
                 log.info("node %s: %s", self._me.name, e)
                 wait = min(wait * 2, 2.0) if wait < INTERVAL else 0.5
@@ -81,6 +86,8 @@ class Registration:
                 if e.code == 404:
                     self._node, self._lease = {}, {}
                 raise
+        if conditions.is_true(self._node, "Ready"):
+            self.ready.set()
 
     async def _status(self, old: Object) -> Object:
         pressure = await asyncio.to_thread(machine.pressure, self._root)
@@ -133,3 +140,8 @@ class Registration:
             if e.code != 404:
                 raise
             self._lease = await self._client.create(kind, wanted)
+
+
+def _is_ready(node: Object) -> bool:
+    found = (node.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from sampan.client.api import ApiError, Change, Client, Unavailable
 from sampan.machinery.objects import Key, key
@@ -13,12 +13,17 @@ log = logging.getLogger(__name__)
 
 
 async def follow(
-    client: Client, kind: str, namespace: str = "", *, fields: str = ""
+    client: Client,
+    kind: str,
+    namespace: str = "",
+    *,
+    fields: str = "",
+    failed: Callable[[Exception], None] = lambda e: None,
 ) -> AsyncIterator[Change]:
     """Every change to the objects, for ever. After each time it had to begin anew, objects that are gone come
     as DELETED.
 
-    A bookmark with `synced` true comes when all that exists has been told.
+    A bookmark with `synced` true comes when all that exists has been told. `failed` hears of each failure.
     """
     known: dict[Key, Change] = {}
     since, wait = "", 0.05
@@ -51,7 +56,9 @@ async def follow(
             if e.reason in ("Expired", "Gone") or e.code == 410:
                 since = ""
                 continue
+            failed(e)
         except Unavailable as e:
             log.debug("watch of %s: %s", kind, e)
+            failed(e)
         await asyncio.sleep(wait)
         wait = min(wait * 2, 5.0)

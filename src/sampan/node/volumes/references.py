@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sampan.client.api import Client
+from sampan.client.api import ApiError, Client
 from sampan.machinery.objects import Object
 from sampan.node.watching import follow
 
@@ -21,6 +21,8 @@ class _Entry:
     users: set[str] = field(default_factory=set)
     object: Object | None = None
     synced: asyncio.Event = field(default_factory=asyncio.Event)
+    told: asyncio.Event = field(default_factory=asyncio.Event)  # synced, or refused
+    refused: ApiError | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -49,10 +51,15 @@ class References:
                 del self._entries[name]
 
     async def get(self, name: Name, timeout: float = 10.0) -> Object | None:
-        """The object as it is now, or None. It must be in use. Raises TimeoutError where the API does not tell."""
+        """The object as it is now, or None. It must be in use.
+
+        Raises ApiError where the API refuses it, TimeoutError where it does not answer.
+        """
         entry = self._entries[name]
         async with asyncio.timeout(timeout):
-            await entry.synced.wait()
+            await entry.told.wait()
+        if entry.refused:
+            raise entry.refused
         return entry.object
 
     async def close(self) -> None:
@@ -64,10 +71,23 @@ class References:
 
     async def _follow(self, name: Name, entry: _Entry) -> None:
         kind, namespace, single = name
-        async for change in follow(self._client, kind, namespace, fields=f"metadata.name={single}"):
+
+        def failed(e: Exception) -> None:
+            if isinstance(e, ApiError) and not entry.synced.is_set():
+                entry.refused = e
+                entry.told.set()
+
+        async for change in follow(
+            self._client, kind, namespace, fields=f"metadata.name={single}", failed=failed
+        ):
             if change.type == "BOOKMARK":
                 if change.synced:
+                    late = entry.refused is not None
+                    entry.refused = None
                     entry.synced.set()
+                    entry.told.set()
+                    if late:
+                        self._changed(name)
                 continue
             entry.object = None if change.type == "DELETED" else change.object
             if entry.synced.is_set():
