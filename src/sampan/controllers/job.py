@@ -12,7 +12,6 @@ Source: the concepts' page on Jobs; KEP-2307 (tracking), KEP-3329 (pod failure p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from sampan.controllers import conditions, job_pods, pods
@@ -250,12 +249,18 @@ def _manage(state: State) -> tuple[list[Action], float | None]:
     return [Create("pods", pod, state.job) for pod in _new_pods(state, missing)], None
 
 
-def _new_pods(state: State, count: int) -> Iterable[Object]:
+def _new_pods(state: State, count: int) -> list[Object]:
+    seed = (state.job["metadata"]["uid"], state.now)
+    base = f"{state.job['metadata']['name']}-"
     if not job_pods.is_indexed(state.job):
-        return [job_pods.pod(state.job, None, state.now, i) for i in range(count)]
+        return [job_pods.pod(state.job, n) for n in pods.free_names(base, count, state.owned, *seed)]
     taken = state.done_indexes | {job_pods.index(p) for p in state.active}
     free = [i for i in range(state.spec.get("completions", 1)) if i not in taken][:count]
-    return [job_pods.pod(state.job, i, state.now, i) for i in free]
+    return [
+        job_pods.pod(state.job, name, i)
+        for i in free
+        for name in pods.free_names(f"{base}{i}-", 1, state.owned, *seed)
+    ]
 
 
 def _backoff(state: State) -> float:

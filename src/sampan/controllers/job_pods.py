@@ -47,19 +47,15 @@ def format_indexes(indexes: Iterable[int]) -> str:
     return ",".join(parts)
 
 
-def pod(job: Object, i: int | None, *seed: object) -> Object:
+def pod(job: Object, name: str, i: int | None = None) -> Object:
     """A new pod of the job, for completion index `i` where it is indexed."""
-    name = job["metadata"]["name"]
-    base = f"{name}-" if i is None else f"{name}-{i}-"
-    made = pods.from_template(
-        job["spec"]["template"], pods.generated_name(base, job["metadata"]["uid"], *seed), job
-    )
+    made = pods.from_template(job["spec"]["template"], name, job)
     meta = made["metadata"]
     meta["finalizers"] = [*meta.get("finalizers", ()), TRACKING]
     if i is not None:
         meta["annotations"] = {**meta.get("annotations", {}), INDEX: str(i)}
         meta["labels"] = {**meta.get("labels", {}), INDEX: str(i)}
-        made["spec"] = {**made["spec"], "hostname": f"{name}-{i}"}
+        made["spec"] = {**made["spec"], "hostname": f"{job['metadata']['name']}-{i}"}
         for field in ("containers", "initContainers"):
             if made["spec"].get(field):
                 made["spec"][field] = [_with_index(c) for c in made["spec"][field]]

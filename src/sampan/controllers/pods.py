@@ -7,6 +7,7 @@ pkg/api/v1/pod.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -105,6 +106,13 @@ def code(*parts: Any, length: int = 10) -> str:
 def generated_name(base: str, *seed: Any) -> str:
     """A name as the API server generates them, `base` and five letters, but a function of `seed`."""
     return f"{base[:_LONGEST_BASE]}{code(base, *seed, length=5)}"
+
+
+def free_names(base: str, count: int, known: Iterable[Object], *seed: Any) -> list[str]:
+    """`count` generated names that none of the known objects has."""
+    taken = {obj["metadata"]["name"] for obj in known}
+    candidates = (generated_name(base, *seed, i) for i in itertools.count())
+    return list(itertools.islice((name for name in candidates if name not in taken), count))
 
 
 def from_template(template: Object, name: str, controller: Object) -> Object:

@@ -55,17 +55,18 @@ def decide(seen: Observed, now: float) -> Plan:
     active = [pod for pod in claimed.owned if pods.is_active(pod)]
     actions: list[Action] = list(claimed.actions)
     if not pods.is_terminating(rs):
-        actions += _scale(rs, active, seen.related, now)
+        actions += _scale(rs, claimed.owned, seen.related, now)
     status = _status(rs, claimed.owned, active, now)
     actions += pods.status_patch(KIND, rs, status)
     return Plan(tuple(actions), pods.until_available(active, rs["spec"].get("minReadySeconds", 0), now))
 
 
-def _scale(rs: Object, active: list[Object], related: tuple[Object, ...], now: float) -> list[Action]:
+def _scale(rs: Object, owned: tuple[Object, ...], related: tuple[Object, ...], now: float) -> list[Action]:
+    active = [pod for pod in owned if pods.is_active(pod)]
     missing = rs["spec"].get("replicas", 1) - len(active)
     if missing >= 0:
         base = f"{rs['metadata']['name']}-"
-        names = [pods.generated_name(base, rs["metadata"]["uid"], now, i) for i in range(min(missing, BURST))]
+        names = pods.free_names(base, min(missing, BURST), owned, rs["metadata"]["uid"], now)
         template = rs["spec"]["template"]
         return [Create("pods", pods.from_template(template, name, rs), rs) for name in names]
     return [
