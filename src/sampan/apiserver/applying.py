@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sampan.apiserver import bodies, errors, managers
 from sampan.apiserver.call import Answer, Call
 from sampan.apiserver.managers import Manager
+from sampan.apiserver.writing import same_name
 from sampan.kinds import schemas
 from sampan.kinds.kind import Kind
 from sampan.machinery.objects import Object
@@ -53,10 +54,7 @@ class Applier:
         meta = obj["metadata"]
         if meta.get("managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")
-        if meta.setdefault("name", call.name) != call.name:
-            raise errors.bad_request(
-                f"the name of the object ({meta['name']}) does not match the name on the URL ({call.name})"
-            )
+        same_name(call, meta)
         return obj
 
     async def _create(self, call: Call, applied: Object, who: Manager, node: schemas.Node) -> Answer:

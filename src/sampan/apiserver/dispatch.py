@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from sampan.apiserver import errors
+from sampan.apiserver import errors, usage
 from sampan.apiserver.call import Answer, Call
 
 if TYPE_CHECKING:
@@ -31,12 +31,21 @@ def dispatch(server: ApiServer) -> Next:
             raise call.fault
         if call.kind is None:
             return await server.paths(call)
+        if call.kind.group == usage.GROUP:
+            return await server.usage(call)
         if call.subresource:
             return await server.subresources(call)
         if call.verb == "create" and not call.kind.stored:
             return await server.reviews(call)
-        if call.verb not in call.kind.verbs or (call.verb == "create" and call.request and call.name):
+        if call.verb not in call.kind.verbs or _misplaced(call):
             raise errors.method_not_allowed(call.kind)
         return await verbs[call.verb](call)
 
     return step
+
+
+def _misplaced(call: Call) -> bool:
+    """Whether a path names an object where the verb is one of the collection, or the other way round."""
+    if call.verb in ("update", "patch"):
+        return not call.name
+    return call.verb == "create" and call.request is not None and bool(call.name)

@@ -93,6 +93,8 @@ class LocalClient:
             "continue": more,
         }
         answer = await self._run(self._call("list", kind, namespace, **query))
+        if isinstance(answer, Made):
+            return Listing(answer.object["items"], "")
         assert isinstance(answer, Many)
         items = []
         for n, record in enumerate(answer.records):

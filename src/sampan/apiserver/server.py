@@ -27,6 +27,7 @@ from sampan.apiserver.routing import Routes
 from sampan.apiserver.settings import Settings
 from sampan.apiserver.subresources import Subresources
 from sampan.apiserver.tokens import Tokens
+from sampan.apiserver.usage import Usage
 from sampan.apiserver.watching import Watcher
 from sampan.apiserver.writing import Writer
 from sampan.client.api import ApiError, Client
@@ -62,6 +63,7 @@ class ApiServer:
         self.writer = Writer(self)
         self.patcher = Patcher(self)
         self.deleter = Deleter(self)
+        self.usage = Usage(self)
         self.reviews = Reviews(self)
         self.subresources = Subresources(self)
         self.paths = Paths(self)

@@ -99,10 +99,7 @@ class Writer:
     async def update(self, call: Call) -> Answer:
         given = await body(call, call.resource)
         placed(call, given["metadata"])
-        name = given["metadata"].setdefault("name", call.name)
-        if name != call.name:
-            message = f"the name of the object ({name}) does not match the name on the URL ({call.name})"
-            raise errors.bad_request(message)
+        same_name(call, given["metadata"])
         if call.resource.resource in _CREATED_BY_UPDATE and not await self._store.get(call.key):
             self._begun(call, given)
             return await self._create(call, given)
@@ -140,6 +137,7 @@ class Writer:
     async def _replace(self, call: Call, record: Record, obj: Object, tracked: bool) -> Answer:
         kind = call.resource
         old = codec.view(kind, record)
+        same_name(call, obj["metadata"])
         self._keep(kind, obj, old)
         obj = await self.admitted(call, obj, old)
         if tracked:
@@ -164,9 +162,8 @@ class Writer:
         if meta.get("uid") and meta["uid"] != before["uid"]:
             why = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {before['uid']}"
             raise errors.conflict(kind, before["name"], why)
-        for name in ("name", "namespace"):
-            if before.get(name):
-                meta.setdefault(name, before[name])
+        if before.get("namespace"):
+            meta.setdefault("namespace", before["namespace"])
         for name in _OURS:
             if name in before:
                 meta[name] = before[name]
@@ -221,6 +218,13 @@ def placed(call: Call, meta: Object) -> None:
     if not call.namespace:
         raise errors.bad_request("an empty namespace may not be set during creation")
     meta["namespace"] = call.namespace
+
+
+def same_name(call: Call, meta: Object) -> None:
+    """The object's name is the path's. Raises 400 where it says another."""
+    if meta.setdefault("name", call.name) != call.name:
+        message = f"the name of the object ({meta['name']}) does not match the name on the URL ({call.name})"
+        raise errors.bad_request(message)
 
 
 def finished(obj: Object) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.apiserver.admission import (
+    certificate_requester,
     default_storage_class,
     namespace_lifecycle,
     node_restriction,
@@ -45,6 +46,7 @@ MUTATING: tuple[Row, ...] = (
     Row(pod_tolerations.mutate, "pods", "create"),
     Row(node_taint.mutate, "nodes", "create"),
     Row(default_storage_class.mutate, "persistentvolumeclaims", "create"),
+    Row(certificate_requester.mutate, "certificatesigningrequests.certificates.k8s.io", "create"),
     Row(service_addresses.mutate, "services", "create update patch"),
 )
 VALIDATING: tuple[Row, ...] = (
