@@ -329,6 +329,7 @@ class Containers:
                 await asyncio.gather(live.watch, return_exceptions=True)
             if live.session:
                 await live.session.close()
+        self._live.clear()
 
     # Inside a running container
 

@@ -1,4 +1,4 @@
-"""The engine: runs containers, and serves CRI v1 in process (`call`) or on a unix socket (`serve_cri`).
+"""The engine: runs containers, and serves CRI v1 in process (`call`) or on a unix socket (`serve`).
 
     engine = Engine(root=..., run=..., images=ImageStore(...), network=PodNetwork(...), cgroup="sampan0")
     await engine.start()
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -95,11 +95,23 @@ class Engine:
 
     async def close(self) -> None:
         """Let go; containers run on under their shims."""
+        self.problem = "the engine has stopped"
         await self.streaming.close()
         await self.containers.close()
 
+    async def serve(self) -> None:
+        """Serve CRI on `cri.sock` in the run directory until cancelled. Raises OSError."""
+        from sampan.engine import cri_grpc
+
+        await cri_grpc.serve(self, self.context.run / "cri.sock")
+
     async def stop_all(self, grace: float = 10.0) -> None:
-        """Stop and remove every container and sandbox, each container with `grace` seconds to end by itself."""
+        """Stop and remove every container and sandbox, each container with `grace` seconds to end by itself.
+
+        An engine that has not started, as that of `sampan down`, first takes up what is there.
+        """
+        if self.problem:
+            await self.start()
         async with asyncio.TaskGroup() as group:
             for sandbox in self.sandboxes.records:
                 group.create_task(self._stop_and_remove(sandbox, grace))
@@ -127,7 +139,7 @@ class Engine:
         except TimeoutError as e:
             raise CriError("DEADLINE_EXCEEDED", f"{method} had not ended after {timeout:g} s") from e
 
-    async def events(self) -> AsyncIterator[Any]:
+    async def events(self) -> AsyncGenerator[Any, None]:
         """ContainerEventResponse messages from now on.
 
         A listener that falls a thousand behind loses the oldest.

@@ -116,6 +116,7 @@ class Records(Generic[R]):
     def load(self) -> list[str]:
         """Read every record; the ids of those that are torn."""
         self._directory.mkdir(parents=True, exist_ok=True)
+        self._all.clear()
         torn = []
         names = {f.name for f in fields(self._kind)}
         for path in self._directory.glob("*.json"):

@@ -93,14 +93,18 @@ class Pods:
     def pod_config(self, **security: Any) -> Any:
         self._count += 1
         return messages.PodSandboxConfig(
-            metadata=messages.PodSandboxMetadata(name=f"pod-{self._count}", namespace="default", uid=f"uid-{self._count}"),
+            metadata=messages.PodSandboxMetadata(
+                name=f"pod-{self._count}", namespace="default", uid=f"uid-{self._count}"
+            ),
             hostname=f"pod-{self._count}",
             log_directory=str(self.home / "logs"),
             dns_config=messages.DNSConfig(servers=["192.0.2.53"], searches=["example.test"]),
             labels={"app": f"pod-{self._count}"},
             linux=messages.LinuxPodSandboxConfig(
                 security_context=messages.LinuxSandboxSecurityContext(
-                    namespace_options=messages.NamespaceOption(pid=security.pop("pid", messages.CONTAINER), **security)
+                    namespace_options=messages.NamespaceOption(
+                        pid=security.pop("pid", messages.CONTAINER), **security
+                    )
                 )
             ),
         )

@@ -46,9 +46,7 @@ async def start(engine: Engine, request: Any) -> Any:
     record = engine.container(request.container_id)
     async with engine.lock(record.id):
         if record.state != CREATED:
-            raise CriError(
-                "FAILED_PRECONDITION", f"container {record.id} is in {state_name(record)} state"
-            )
+            raise CriError("FAILED_PRECONDITION", f"container {record.id} is in {state_name(record)} state")
         if engine.sandbox(record.sandbox).state != READY:
             raise CriError("FAILED_PRECONDITION", f"sandbox {record.sandbox} is not running")
         try:
@@ -116,9 +114,7 @@ async def one(engine: Engine, request: Any) -> Any:
 async def update(engine: Engine, request: Any) -> Any:
     record = engine.container(request.container_id)
     if record.state in (EXITED, REMOVING):
-        raise CriError(
-            "FAILED_PRECONDITION", f"container {record.id} is in {state_name(record)} state"
-        )
+        raise CriError("FAILED_PRECONDITION", f"container {record.id} is in {state_name(record)} state")
     try:
         async with engine.lock(record.id):
             await engine.containers.update(record, request.linux)
