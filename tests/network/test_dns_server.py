@@ -166,6 +166,19 @@ async def test_the_next_resolver_is_asked_where_one_is_gone() -> None:
         await forwarder.close()
 
 
+@on_a_machine
+async def test_a_node_asks_the_resolver_that_only_the_host_sees(machine: Machine) -> None:
+    """As systemd-resolved, which listens on the host's loopback; the node is in a namespace of its own."""
+    outside = Outside({"example.org": Answer(answers=(wire.a("example.org", 60, "192.0.2.7"),))})
+    host = machine.outside
+    async with serving(outside, server.bind("127.0.0.1", host, port=0)) as there:
+        forwarder = Forwarder([there], at=host)
+        for tcp in (False, True):
+            data = await forwarder.ask(wire.encode_query(9, "example.org", wire.A), tcp=tcp)
+            assert wire.addresses(wire.decode_response(data).answers) == ["192.0.2.7"]
+        await forwarder.close()
+
+
 async def test_without_any_resolver_the_answer_is_servfail() -> None:
     async with cluster_dns(book()) as at:
         assert (await ask_udp(at, "example.org")).code == wire.SERVFAIL
@@ -253,6 +266,6 @@ async def test_a_pod_s_programs_resolve_and_reach_services(machine: Machine) -> 
     assert (await getent("ahostsv4", "web")).split()[0] == "10.65.0.20"
     assert (await getent("ahosts", "web.default")).split()[0] == "10.65.0.20"
     assert (await getent("hosts", "10.65.0.20")).split()[1] == "web.default.svc.cluster.local"
-    assert await getent("ahostsv4", "nobody") == ""
+    assert await getent("ahostsv4", "nobody.default.svc.cluster.local.") == ""
     assert await call("10.65.0.20", 80) == f"a {network.node.gateway}"
     assert agent.problem() == ""

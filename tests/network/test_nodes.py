@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from machine import OUTSIDE, UPLINK, Machine, Objects, call, on_a_machine, written
+from machine import OUTSIDE, UPLINK, Machine, Objects, call, datagrams, on_a_machine, written
 
 from sampan.config import Config
 from sampan.host import netlink, netns, nft
@@ -66,6 +66,30 @@ async def test_pods_of_different_nodes_reach_one_another_the_host_and_the_outsid
     assert await call(host_address(cfg.ranges), 6443, found[0].netns) == f"api {found[0].address}"
     assert await call(OUTSIDE, 8082, machine.pods["b"]) == f"outside {UPLINK}"
     assert await call(OUTSIDE, 8082, found[1].netns) == f"outside {UPLINK}"
+    await nodes.teardown(cfg)
+
+
+@on_a_machine
+async def test_the_cluster_dns_is_local_on_every_node_and_the_host_asks_the_first(machine: Machine) -> None:
+    cfg = config(machine, 2)
+    found = await nodes.setup(cfg)
+    a, b = await pod(found[0], machine, "a"), await pod(found[1], machine, "b")
+    for n in found:
+        await machine.says(n.name, 53, n.netns, cfg.ranges.dns)
+    objects = Objects()
+    feed = Feed(objects)  # type: ignore[arg-type]
+    proxies = [Proxy(feed, n, n.netns) for n in found] + [Proxy(feed, router(cfg.ranges))]
+    for work in (feed, *proxies):
+        await machine.background(work.run())
+    objects.service("kube-dns", cfg.ranges.dns, ({"port": 53, "protocol": "UDP", "name": "dns"},))
+    await written(*proxies)
+    for at, said in (
+        (machine.pods["a"], f"sampan-1 {a}"),
+        (machine.pods["b"], f"sampan-2 {b}"),
+        (None, "sampan-1 "),
+    ):
+        async with datagrams(at) as ask:
+            assert (await ask(cfg.ranges.dns, 53)).startswith(said)
     await nodes.teardown(cfg)
 
 
