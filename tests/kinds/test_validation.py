@@ -428,6 +428,15 @@ def update(obj: Any, change: Any) -> dict[str, str]:
     return faults(new, old)
 
 
+def test_a_stateful_set_mounts_its_claims() -> None:
+    mount = {"name": "data", "mountPath": "/data"}
+    pods = template(containers=[{"name": "db", "image": "postgres", "volumeMounts": [mount]}])
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    claims = [{"metadata": {"name": "data"}, "spec": spec}]
+    assert faults(workload("apps/v1", "StatefulSet", pods, volumeClaimTemplates=claims)) == {}
+    assert "Not found" in next(iter(faults(workload("apps/v1", "StatefulSet", pods)).values()))
+
+
 def test_what_may_change_of_a_pod() -> None:
     assert update(pod(), lambda p: p["spec"]["containers"][0].update(image="nginx:2")) == {}
     assert update(pod(), lambda p: p["spec"].update(tolerations=[{"operator": "Exists"}])) == {}

@@ -13,8 +13,11 @@ def _default(obj: Object) -> None:
     if spec.get("replicas") is None:
         spec["replicas"] = 1
     pod_defaults.default_template(spec.setdefault("template", {}))
+    labels = get(spec, "template.metadata.labels", {})
     if not spec.get("selector"):
-        spec["selector"] = dict(get(spec, "template.metadata.labels", {}))
+        spec["selector"] = dict(labels)
+    if labels and not get(obj, "metadata.labels"):
+        obj["metadata"]["labels"] = dict(labels)
 
 
 def _validate(obj: Object, old: Object | None) -> list[Invalid]:

@@ -14,7 +14,7 @@ from sampan.kinds import (
 from sampan.kinds.columns import AGE, NAME, container_columns
 from sampan.kinds.kind import Column, Invalid, Kind
 from sampan.machinery import names
-from sampan.machinery.objects import Object, get
+from sampan.machinery.objects import Object, changed, get
 
 _POLICIES = ("OrderedReady", "Parallel")
 _STRATEGIES = ("RollingUpdate", "OnDelete")
@@ -66,7 +66,7 @@ def _validate(obj: Object, old: Object | None) -> list[Invalid]:
     )
     found += _strategy(spec.get("updateStrategy") or {}, "spec.updateStrategy")
     found += label_selectors.validate(spec.get("selector"), "spec.selector")
-    found += workloads.template(spec)
+    found += workloads.template(_with_claims(spec))
     if name := spec.get("serviceName"):
         found += faults.each_invalid("spec.serviceName", name, names.service_name(name))
     for field, value in (spec.get("persistentVolumeClaimRetentionPolicy") or {}).items():
@@ -74,6 +74,15 @@ def _validate(obj: Object, old: Object | None) -> list[Invalid]:
         found += faults.one_of(path, value, ("Retain", "Delete"), needed=True)
     found += faults.not_negative("spec.ordinals.start", get(spec, "ordinals.start"))
     return found + (_changes(spec, old["spec"]) if old else [])
+
+
+def _with_claims(spec: Object) -> Object:
+    """The spec whose template also has the volumes that its claims become, for what mounts them."""
+    claims = [get(c, "metadata.name", "") for c in spec.get("volumeClaimTemplates") or ()]
+    pods = get(spec, "template.spec", {})
+    own = [v for v in pods.get("volumes") or () if v.get("name") not in claims]
+    volumes = [*own, *({"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims)]
+    return changed(spec, ("template", "spec", "volumes"), volumes)
 
 
 def _strategy(update: Object, path: str) -> list[Invalid]:
