@@ -220,6 +220,23 @@ async def test_a_failed_attach_leaves_nothing(machine: Machine) -> None:
     assert network.addresses() == {}
 
 
+@on_a_machine
+async def test_a_cancelled_attach_leaves_nothing(machine: Machine) -> None:
+    network = PodNetwork(node())
+    await network.start()
+    before = links()
+    path = machine.netns("a")
+    for _ in range(5):
+        attaching = asyncio.create_task(network.attach("a", path, port_mappings=(PortMapping(80, 80),)))
+        await asyncio.sleep(0)
+        attaching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await attaching
+        assert links() == before
+        assert links(path) == {"lo"}
+    assert network.addresses() == {}
+
+
 @pytest.mark.parametrize("address", ["10.64.0.2", "10.64.31.254", "10.64.255.7"])
 def test_a_link_is_named_after_its_address(address: str) -> None:
     name = link_name("sampan0", address)

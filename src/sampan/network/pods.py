@@ -102,9 +102,11 @@ class PodNetwork:
         link = link_name(self.node.ranges.bridge, address)
         job = Job(sandbox_id, netns, address, link, self._mtu, mapped, bandwidth or Bandwidth())
         self._addresses[sandbox_id] = address
+        work = asyncio.ensure_future(asyncio.to_thread(self._connect, job))
         try:
-            await asyncio.to_thread(self._connect, job)
+            await asyncio.shield(work)
         except BaseException as e:
+            await asyncio.wait([work])  # a thread cannot be cancelled, and must not go on behind our back
             await asyncio.shield(self.detach(sandbox_id))
             if isinstance(e, OSError | nft.NftError):
                 raise NetworkError(f"cannot attach sandbox {sandbox_id} to the pod network: {e}") from e
