@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from sampan.kinds import schemas, upstream
+from sampan.kinds import registry, schemas, upstream
+from sampan.kinds.kind import Kind
 from sampan.kinds.schemas import DecodeError
+
+from .generate import objects
 
 
 def decode(**fields: Any) -> schemas.Decoded:
@@ -103,3 +108,29 @@ def test_descriptions_come_from_the_package() -> None:
     found = upstream.definitions(descriptions=True)
     assert found is not None
     assert "containers" in found["io.k8s.api.core.v1.Pod"]["description"]
+
+
+@pytest.mark.parametrize("kind", registry.builtin(), ids=lambda k: k.resource)
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_what_a_schema_allows_is_taken_as_it_is(kind: Kind, data: st.DataObject) -> None:
+    if schemas.of(kind.group, kind.version, kind.kind) is None:
+        assert kind.group == "metrics.k8s.io"
+        return
+    obj = data.draw(objects(kind))
+    found = schemas.decode(obj, kind.group, kind.version, kind.kind)
+    assert found.unknown == []
+    assert found.obj == obj
+
+
+def test_every_reference_leads_somewhere() -> None:
+    known = schemas.definitions()
+    referred = {r for schema in known.values() for r in upstream._references(schema)}
+    assert referred <= known.keys()
+    formats = {
+        p.get("format")
+        for s in known.values()
+        for p in s.get("properties", {}).values()
+        if p.get("type") == "integer"
+    }
+    assert formats <= {"int32", "int64"}

@@ -52,6 +52,15 @@ def test_a_pod_starts_pending_with_its_class_of_service() -> None:
     assert defaulted(guaranteed)["status"]["qosClass"] == "Guaranteed"
 
 
+def test_ephemeral_containers_come_by_their_own_endpoint() -> None:
+    old = defaulted(pod())
+    new = {**old, "spec": {**old["spec"], "hostname": "x", "ephemeralContainers": [{"name": "debug"}]}}
+    assert "ephemeralContainers" not in put(new, old)["spec"]
+    found = put(new, old, "ephemeralcontainers")
+    assert found["spec"] == {**old["spec"], "ephemeralContainers": [{"name": "debug"}]}
+    assert found["metadata"]["generation"] == 2
+
+
 def test_an_update_of_a_service_keeps_its_addresses() -> None:
     old = defaulted(service(type="NodePort", clusterIP="10.0.0.1", ports=[{"port": 80, "nodePort": 30001}]))
     found = put(defaulted(service(type="NodePort", ports=[{"port": 80}])), old)

@@ -20,11 +20,18 @@ def _prepare(obj: Object, old: Object | None, subresource: str) -> None:
         obj["status"] = {"phase": "Pending", "qosClass": qos(obj)}
         obj["metadata"]["generation"] = 1
         return
-    strategy.counted(obj, old, "status" if subresource == "status" else "")
     if subresource == "ephemeralcontainers":
-        spec = {**old["spec"], "ephemeralContainers": get(obj, "spec.ephemeralContainers", [])}
-        obj["spec"] = spec
-        strategy.count_generation(obj, old)
+        obj["spec"] = {**old["spec"], "ephemeralContainers": get(obj, "spec.ephemeralContainers", [])}
+    elif subresource != "status":
+        _keep_ephemeral(obj["spec"], old["spec"])
+    strategy.counted(obj, old, subresource)
+
+
+def _keep_ephemeral(spec: Object, old: Object) -> None:
+    """Ephemeral containers have their own endpoint; other writes leave them as they are."""
+    spec.pop("ephemeralContainers", None)
+    if "ephemeralContainers" in old:
+        spec["ephemeralContainers"] = old["ephemeralContainers"]
 
 
 def _validate(obj: Object, old: Object | None) -> list[Invalid]:
@@ -64,7 +71,6 @@ KIND = Kind(
         "log",
         "portforward",
         "proxy",
-        "resize",
         "status",
     ),
     columns=COLUMNS,

@@ -66,16 +66,19 @@ def _without_seconds(toleration: Object) -> Object:
 
 
 def _elsewhere(spec: Object, before: Object) -> list[Invalid]:
-    """Node, gates and ephemeral containers only ever go one way."""
+    """A binding sets the node; gates only go, ephemeral containers only come."""
     found: list[Invalid] = []
-    if before.get("nodeName") and spec.get("nodeName") != before["nodeName"]:
+    if spec.get("nodeName") != before.get("nodeName"):
         found.append(faults.forbidden("spec", _FORBIDDEN))
     gates, known = spec.get("schedulingGates") or [], before.get("schedulingGates") or []
     if any(g not in known for g in gates):
         text = "only deletion is allowed, but found new scheduling gate"
         found.append(faults.forbidden("spec.schedulingGates", text))
-    names = [c["name"] for c in spec.get("ephemeralContainers") or ()]
-    for container in before.get("ephemeralContainers") or ():
+    temporary, earlier = spec.get("ephemeralContainers") or [], before.get("ephemeralContainers") or []
+    if temporary != earlier:
+        found += pod_spec.validate(spec, "spec")
+    names = [c["name"] for c in temporary]
+    for container in earlier:
         if container["name"] not in names:
             text = f'existing ephemeral containers "{container["name"]}" may not be removed'
             found.append(faults.forbidden("spec.ephemeralContainers", text))
@@ -94,4 +97,4 @@ def _fixed(spec: Object) -> Object:
 
 
 def _container(container: Object) -> Object:
-    return {k: v for k, v in container.items() if k not in ("image", "resources") and v not in (None, [], {})}
+    return {k: v for k, v in container.items() if k != "image" and v not in (None, [], {})}
