@@ -265,6 +265,14 @@ async def test_a_file(tmp_path: Path, offset: int, length: int | None) -> None:
         assert len(server.connections) == 1
 
 
+async def test_a_file_that_is_not_there_is_a_404(tmp_path: Path) -> None:
+    async def handler(request: Request) -> Response:
+        return Response(200, File(tmp_path / "none"))
+
+    async with running(handler) as (_, client, _):
+        assert (await client.request("GET", "/")).status == 404
+
+
 async def test_an_upgrade_hands_over_the_connection() -> None:
     async def handler(request: Request) -> Response:
         async def run(connection: Connection) -> None:

@@ -49,7 +49,11 @@ class Sender:
         return keep
 
     async def _send_bytes(self, response: Response, body: bytes, extra: str, bare: bool) -> None:
-        if response.status >= 200 and response.status != 204 and "content-length" not in response.headers:
+        if (
+            response.status >= 200
+            and response.status not in (204, 304)
+            and not has(response, "content-length")
+        ):
             extra += f"content-length: {len(body)}\r\n"
         start = head(response, extra)
         await self._link.send(start if bare else start + body, self._timeout)
@@ -58,7 +62,7 @@ class Sender:
         self, response: Response, body: AsyncIterator[bytes], extra: str, bare: bool, chunks: bool
     ) -> bool:
         """Send what an iterator gives, as it comes; return whether the client knows where it ended."""
-        sized = any(name.lower() == "content-length" for name in response.headers)
+        sized = has(response, "content-length")
         chunked = not sized and chunks
         if chunked and not bare:
             extra += "transfer-encoding: chunked\r\n"
@@ -81,18 +85,25 @@ class Sender:
         return chunked or sized
 
     async def _send_file(self, response: Response, file: File, extra: str, bare: bool) -> None:
-        with await asyncio.to_thread(open, file.path, "rb") as source:
+        try:
+            opened = await asyncio.to_thread(open, file.path, "rb")
+        except FileNotFoundError:
+            await self._send_bytes(plain(404, "not found"), b"not found\n", extra, bare)
+            return
+        with opened as source:
             size = os.fstat(source.fileno()).st_size
             length = max(0, size - file.offset) if file.length is None else file.length
-            start = head(response, extra + f"content-length: {length}\r\n")
+            if not has(response, "content-length"):
+                extra += f"content-length: {length}\r\n"
+            start = head(response, extra)
             if bare:
                 await self._link.send(start, self._timeout)
                 return
-            plain = self._link.transport.get_extra_info("ssl_object") is None
+            clear = self._link.transport.get_extra_info("ssl_object") is None
             self._link.flush_all()
             await self._link.send(start, self._timeout)
             await self._link.drain(self._timeout)
-            send = self._sendfile if plain else self._copy
+            send = self._sendfile if clear else self._copy
             await send(source.fileno(), file.offset, length, file.path)
             self._link.flush_some()
 
@@ -134,6 +145,11 @@ class Sender:
             offset, length = offset + len(data), length - len(data)
 
 
+def has(response: Response, name: str) -> bool:
+    """Whether the response has the field `name` (lower case)."""
+    return name in response.headers or any(n.lower() == name for n in response.headers)
+
+
 def _settle(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
@@ -166,5 +182,6 @@ def head(response: Response, extra: str) -> bytes:
     fields = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
     if fields.count("\n") != len(response.headers) or fields.count("\r") != len(response.headers):
         raise ValueError("a response header has a line break in its name or value")
-    text = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\ndate: {_http_date()}\r\n{fields}{extra}\r\n"
+    date = "" if has(response, "date") else f"date: {_http_date()}\r\n"
+    text = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n{date}{fields}{extra}\r\n"
     return text.encode("latin-1")

@@ -117,10 +117,15 @@ class State:
             now = self.page(prefix, after, limit)
             return Page(now.records, revision, now.remaining)
         low, high = self._bounds(prefix)
-        then = {k: self._records[k] for k in self._keys[low:high]} | undone
-        records = [r for k in sorted(then) if k > after and (r := then[k])]
-        end = limit or len(records)
-        return Page(records[:end], revision, len(records[end:]))
+        keys = self._keys[low:high]
+        if deleted_since := [k for k, r in undone.items() if r and k not in self._records]:
+            keys = sorted(keys + deleted_since)
+        if created_since := {k for k, r in undone.items() if not r}:
+            keys = [k for k in keys if k not in created_since]
+        keys = keys[bisect_right(keys, after) :] if after else keys
+        chosen = keys[:limit] if limit else keys
+        records = [undone.get(k) or self._records[k] for k in chosen]
+        return Page(records, revision, len(keys) - len(chosen))
 
     def events(self, prefix: str, after: int) -> list[Event]:
         """The events after a revision that is not before the window."""
