@@ -96,7 +96,7 @@ class Services:
 
     def _numbers(self) -> Iterator[int]:
         """Every usable position in the range once, from a random one on; the first 16 last."""
-        size, low = self._network.num_addresses - 1, min(16, self._network.num_addresses // 16)
+        size, low = self._network.num_addresses - 1, max(1, min(16, self._network.num_addresses // 16))
         start = random.randrange(max(1, size - low))
         yield from (low + (start + n) % (size - low) for n in range(size - low))
         yield from range(1, low)

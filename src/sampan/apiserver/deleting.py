@@ -98,6 +98,7 @@ class Deleter:
             revision = record.revision
             if not call.dry_run:
                 revision = await self._store.delete(record.key, record.revision, trace.cause())
+                self._server.written(record.key, None, revision)
             if kind.resource in _ANSWERED:
                 return One(Record(record.key, record.value, revision))
             return Made(errors.success(kind, call.name, old["metadata"]["uid"]))

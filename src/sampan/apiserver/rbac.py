@@ -94,6 +94,7 @@ class Rbac:
         self._roles: dict[tuple[str, str], Object] = {}
         self._bindings: dict[str, _Binding] = {}
         self._of: dict[str, set[str]] = {}
+        self._revisions: dict[str, int] = {}
         self._rules: dict[tuple[str, str], tuple[Rule, ...]] = {}
         self._decisions: dict[tuple[str, tuple[str, ...], Attributes], bool] = {}
 
@@ -106,18 +107,23 @@ class Rbac:
             self._roles.clear()
             self._bindings.clear()
             self._of.clear()
+            self._revisions.clear()
             for record in page.records:
-                self._put(record.key, record.value)
+                self.take(record.key, record.value, record.revision)
             loaded.set()
             try:
                 async for batch in self._store.watch(PREFIX, page.revision):
                     for event in batch:
-                        self._put(event.key, event.value)
+                        self.take(event.key, event.value, event.revision)
                 return
             except Compacted:
                 log.warning("the index of roles fell behind and is loaded anew")
 
-    def _put(self, key: str, value: bytes | None) -> None:
+    def take(self, key: str, value: bytes | None, revision: int) -> None:
+        """A role or binding as a write left it; what is older than what is known already changes nothing."""
+        if revision <= self._revisions.get(key, 0):
+            return
+        self._revisions[key] = revision
         self._decisions.clear()
         self._rules.clear()
         plural, _, rest = key.removeprefix(PREFIX).partition("/")

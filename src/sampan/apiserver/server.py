@@ -7,7 +7,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
-from sampan.apiserver import addresses, bootstrap, chain, errors, housekeeping
+from sampan.apiserver import addresses, bootstrap, chain, errors, housekeeping, rbac
 from sampan.apiserver.admission import Admission
 from sampan.apiserver.call import User
 from sampan.apiserver.codec import Decoded
@@ -108,6 +108,11 @@ class ApiServer:
     def faults(self) -> list[str]:
         """What has failed since the start; /livez fails where there is any, so that the process is restarted."""
         return self._faults
+
+    def written(self, key: str, value: bytes | None, revision: int) -> None:
+        """What a write changed, for what must see this server's own writes at once, before the store tells of them."""
+        if key.startswith(rbac.PREFIX):
+            self.rbac.take(key, value, revision)
 
     async def allowed(self, user: User, asked: Attributes) -> bool:
         """Whether a user may: by the node's own rules, or by RBAC."""

@@ -92,7 +92,7 @@ class Subresources:
             status["conditions"] = [*others, scheduled]
             return pod
 
-        await self._server.writer.change(pod_call, bound)
+        await self._server.writer.change(pod_call, bound, ours=True)
         return Made(CREATED, 201)
 
     def _bindable(self, call: Call, binding: Object, pod: Object) -> None:
