@@ -144,7 +144,8 @@ async def node(config: Config, name: str) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(exporter.run(), name="spans")
-            tasks.create_task(runtime.serve(), name="engine's sockets")
+            if hasattr(runtime, "serve"):
+                tasks.create_task(runtime.serve(), name="engine's sockets")
             tasks.create_task(agent.run(), name="services and DNS")
             tasks.create_task(kubelet.run(), name="kubelet")
             tasks.create_task(_tell_ready(kubelet), name="readiness")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import re
 import select
+import struct
 import subprocess
+import termios
 import time
 import urllib.request
 from collections.abc import Callable
@@ -126,8 +129,8 @@ def test_describe(web: Space) -> None:
         "Running",
         "Successfully assigned",
         "Container image",
-        "Created container",
-        "Started container",
+        "Container created",
+        "Container started",
     ):
         assert words in said, said
     assert "2 desired | 2 updated | 2 total | 2 available" in web.kubectl("describe", "deployment", "web")
@@ -167,9 +170,10 @@ def test_exec_with_a_terminal(sleeper: Space) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.execve(words[0], words, sleeper.cluster.environment)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     seen = b""
     try:
-        for typed, wanted in ((b"tty\n", b"/dev/pts/"), (b"stty size\n", b"24 80"), (b"exit 7\n", b"")):
+        for typed, wanted in ((b"tty\n", b"/dev/pts/"), (b"stty size\n", b"30 100"), (b"exit 7\n", b"")):
             os.write(terminal, typed)
             while wanted and wanted not in seen:
                 assert select.select([terminal], [], [], 10)[0], seen
@@ -377,7 +381,7 @@ def test_kubectl_session_is_one_operation_with_a_picture(web: Space, tmp_path: P
     def listed() -> str:
         return subprocess.run([*SAMPAN, "trace", *name], check=True, capture_output=True, text=True).stdout
 
-    line = eventually(lambda: re.search(r"^(\S+) .*kubectl apply deployments/web$", listed(), re.M))
+    line = eventually(lambda: re.search(r"^(\S+) .*kubectl apply deployments.apps/web$", listed(), re.M))
     assert isinstance(line, re.Match)
     picture = tmp_path / "apply.svg"
     subprocess.run([*SAMPAN, "trace", *name, line[1], "-f", str(picture)], check=True, capture_output=True)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sampan.config import Config, load
+from sampan.host import cgroups, mounts
 from sampan.lifecycle.configure import Options, Unusable, configure
 from sampan.lifecycle.processes import processes
 from sampan.network import addresses, nodes
@@ -125,7 +126,7 @@ def prepare(config: Config) -> None:
     _directories(config)
     credentials.ensure(config)
     layout = asyncio.run(nodes.setup(config))
-    _write(config.file, config.dump())
+    _write(config.file, config.dump(), 0o644)
     _write(config.run / "cluster.json", config.dump(), 0o644)
     _write(config.run / "processes.json", dump(processes(config, layout)))
 
@@ -208,7 +209,10 @@ def stop(config: Config, step: Step = silent) -> None:
         asyncio.run(_stop_containers(config))
     with step("take the network down"):
         asyncio.run(nodes.teardown(config))
-        shutil.rmtree(config.run, ignore_errors=True)
+    for directory in (config.state, config.run):
+        mounts.unmount_below(directory)
+    cgroups.detect().remove(config.ranges.cgroup)
+    shutil.rmtree(config.run, ignore_errors=True)
 
 
 def _stop_processes(config: Config) -> None:
@@ -235,16 +239,27 @@ def _stop_orphans(run: Path) -> None:
 
 
 async def _stop_containers(config: Config) -> None:
-    from sampan.app import engine
-
     async with asyncio.TaskGroup() as group:
         for network in addresses.layout(config):
             if config.node_state(network.name).exists():
-                group.create_task(engine(config, network).stop_all())
+                group.create_task(_stop_node(config, network))
+
+
+async def _stop_node(config: Config, network: addresses.NodeNetwork) -> None:
+    """Stop the containers of a node whose process has ended; the network goes as a whole afterwards."""
+    from sampan.app import engine
+
+    runtime = engine(config, network)
+    await runtime.start()
+    await runtime.stop_all()
+    await runtime.close()
 
 
 def erase(config: Config) -> None:
     """Remove everything a stopped cluster has on this machine."""
+    if mounts.below(config.state) or alive(config.run):
+        raise Failed(f"{config.state} is still in use, so nothing is erased; `sampan down` first")
     config.kubeconfig.unlink(missing_ok=True)
-    shutil.rmtree(config.state, ignore_errors=True)
+    shutil.rmtree(config.state)
+    shutil.rmtree(config.run, ignore_errors=True)
     addresses.release(config.name)

@@ -30,9 +30,10 @@ CREATE INDEX IF NOT EXISTS span_root ON span (start) WHERE parent = '';
 CREATE INDEX IF NOT EXISTS span_start ON span (start);
 """
 _COLUMNS = "trace, id, parent, name, service, peer, start, end, error, attributes, links"
-# Reads that nobody typed, and the heartbeat of nodes and leaders, explain nothing.
+# Reads that nobody typed, the heartbeat of nodes and leaders, and what is written about writing explain nothing.
 _READS = ("get", "list", "watch")
-_HEARTBEATS = ("leases", "events")
+_HEARTBEATS = ("leases.coordination.k8s.io", "events", "events.events.k8s.io")
+_SERVER = "kube-apiserver"
 
 
 def worth_keeping(span: Span) -> bool:
@@ -40,7 +41,9 @@ def worth_keeping(span: Span) -> bool:
     said = span.attributes
     if said.get("kubectl.session"):
         return said.get("verb") != "watch"
-    if said.get("resource") in _HEARTBEATS:
+    if said.get("resource") in _HEARTBEATS or span.name.startswith(("event ", "report node")):
+        return False
+    if span.service == _SERVER and not said.get("resource"):
         return False
     return said.get("verb") not in _READS or (bool(span.parent) and bool(span.error))
 

@@ -1,8 +1,8 @@
 """A sequence diagram as data: who takes part, and who told whom what, in order of time.
 
-From spans: a span whose parent ran elsewhere is a message from the parent's service to its own; one with a peer, a
-message to the peer, unless the peer left a span of its own; any other, work of its own. Equal neighbours are folded
-into one with a count.
+From spans: a request is a message from who asked to the API server; another span whose parent ran elsewhere, from the
+parent's service to its own; one with a peer, to the peer, unless the peer left a span of its own; any other, own work.
+Equal neighbours are folded into one with a count.
 """
 
 from __future__ import annotations
@@ -59,22 +59,28 @@ def sequence(title: str, spans: Iterable[Span], *, most: int = 60) -> Sequence:
 
 
 def _message(span: Span, parent: Span | None, begun: int) -> Message:
+    source, target, told = _ends(span, parent)
     at, took = (span.start - begun) / 1e6, (span.end - span.start) / 1e6
-    source = parent.service if parent else _outside(span)
-    target = span.service
-    told = source == SERVER and target != SERVER
-    if span.peer:
-        source, target, told = span.service, span.peer, False
     return Message(source, target, span.name, at, took, told, span.error)
 
 
-def _outside(span: Span) -> str:
-    """Who began a trace: the person's tool for a request, else the component itself."""
-    if span.service != SERVER:
-        return span.service
+def _ends(span: Span, parent: Span | None) -> tuple[str, str, bool]:
+    """Who turned to whom, and whether it was told by a watch."""
+    if span.service == SERVER:
+        return _asker(span, parent), SERVER, False
+    if span.peer:
+        return span.service, span.peer, False
+    source = parent.service if parent else span.service
+    return source, span.service, source == SERVER
+
+
+def _asker(span: Span, parent: Span | None) -> str:
+    """Who sent a request to the API server: the component whose work it was, else the person's tool, else the user."""
+    if parent and parent.service != SERVER:
+        return parent.service
     if span.attributes.get("kubectl.command"):
         return "kubectl"
-    return span.attributes.get("user", PERSON)
+    return span.peer or span.attributes.get("user", PERSON)
 
 
 def fold(messages: Iterable[Message]) -> list[Message]:
