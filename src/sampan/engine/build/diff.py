@@ -30,11 +30,8 @@ def archive(upper: Path) -> Iterator[bytes]:
 
 def size(upper: Path) -> int:
     """The bytes of the files in it."""
-    total = 0
-    for path, _ in _walk(upper, ""):
-        found = path.lstat()
-        total += found.st_size if stat.S_ISREG(found.st_mode) else 0
-    return total
+    found = (path.lstat() for path, _ in _walk(upper, ""))
+    return sum({i.st_ino: i.st_size for i in found if stat.S_ISREG(i.st_mode)}.values())
 
 
 def _walk(directory: Path, prefix: str) -> Iterator[tuple[Path, str]]:
