@@ -45,6 +45,10 @@ def workload(api_version: str, kind: str, pods: Any = None, **spec: Any) -> Any:
     return written(api_version, kind, spec={"selector": selector, "template": pods or template(), **spec})
 
 
+def stateful_set(**spec: Any) -> Any:
+    return workload("apps/v1", "StatefulSet", **spec)
+
+
 def deployment(**spec: Any) -> Any:
     return workload("apps/v1", "Deployment", **spec)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .examples import defaulted, deployment, faults, pod, service, template, workload, written
+from .examples import defaulted, deployment, faults, pod, service, stateful_set, template, workload, written
 
 
 def container(**fields: Any) -> Any:
@@ -153,6 +153,7 @@ WITHOUT_LABELS = {"spec": {"containers": [{"name": "a", "image": "a"}]}}
         (deployment(replicas=-1), "spec.replicas", "must be greater than or equal to 0"),
         (deployment(selector=None), "spec.selector", "Required value"),
         (deployment(selector={}), "spec.selector", "empty selector is invalid for deployment"),
+        (stateful_set(selector={}), "spec.selector", "empty selector is invalid for statefulset"),
         (
             workload("apps/v1", "Deployment", WITHOUT_LABELS),
             "spec.template.metadata.labels",

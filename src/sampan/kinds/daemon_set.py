@@ -26,7 +26,7 @@ def _default(obj: Object) -> None:
 
 def _validate(obj: Object, old: Object | None) -> list[Invalid]:
     spec = obj["spec"]
-    found = label_selectors.validate(spec.get("selector"), "spec.selector")
+    found = label_selectors.validate(spec.get("selector"), "spec.selector", whose="daemonset")
     found += workloads.template(spec)
     for name in ("minReadySeconds", "revisionHistoryLimit"):
         found += faults.not_negative(f"spec.{name}", spec.get(name))

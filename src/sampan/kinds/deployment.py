@@ -32,7 +32,7 @@ def _default(obj: Object) -> None:
 def _validate(obj: Object, old: Object | None) -> list[Invalid]:
     spec = obj["spec"]
     found = faults.not_negative("spec.replicas", spec.get("replicas"))
-    found += label_selectors.validate(spec.get("selector"), "spec.selector")
+    found += label_selectors.validate(spec.get("selector"), "spec.selector", whose="deployment")
     found += workloads.template(spec)
     found += _strategy(spec.get("strategy") or {}, "spec.strategy")
     for name in ("minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"):

@@ -10,13 +10,13 @@ from sampan.machinery.objects import Object
 _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 
 
-def validate(selector: Object | None, path: str, *, needed: bool = True) -> list[Invalid]:
-    """Faults of a LabelSelector; an empty one is a fault where one is `needed`."""
+def validate(selector: Object | None, path: str, *, needed: bool = True, whose: str = "") -> list[Invalid]:
+    """Faults of a LabelSelector; that of a workload, `whose` kind is given, may not be empty."""
     if selector is None:
         return [faults.required(path)] if needed else []
     found: list[Invalid] = []
-    if needed and not selector.get("matchLabels") and not selector.get("matchExpressions"):
-        found.append(faults.invalid(path, selector, "empty selector is invalid for deployment"))
+    if whose and not selector.get("matchLabels") and not selector.get("matchExpressions"):
+        found.append(faults.invalid(path, selector, f"empty selector is invalid for {whose}"))
     for key, value in (selector.get("matchLabels") or {}).items():
         at = f"{path}.matchLabels"
         found += faults.each_invalid(at, key, names.qualified(key))

@@ -19,7 +19,7 @@ def _validate(obj: Object, old: Object | None) -> list[Invalid]:
     spec = obj["spec"]
     found = faults.not_negative("spec.replicas", spec.get("replicas"))
     found += faults.not_negative("spec.minReadySeconds", spec.get("minReadySeconds"))
-    found += label_selectors.validate(spec.get("selector"), "spec.selector")
+    found += label_selectors.validate(spec.get("selector"), "spec.selector", whose="deployment")
     found += workloads.template(spec)
     if old is not None:
         found += faults.immutable("spec.selector", spec.get("selector"), old["spec"].get("selector"))

@@ -65,7 +65,7 @@ def _validate(obj: Object, old: Object | None) -> list[Invalid]:
         "spec.podManagementPolicy", spec.get("podManagementPolicy"), _POLICIES, needed=True
     )
     found += _strategy(spec.get("updateStrategy") or {}, "spec.updateStrategy")
-    found += label_selectors.validate(spec.get("selector"), "spec.selector")
+    found += label_selectors.validate(spec.get("selector"), "spec.selector", whose="statefulset")
     found += workloads.template(_with_claims(spec))
     if name := spec.get("serviceName"):
         found += faults.each_invalid("spec.serviceName", name, names.service_name(name))
