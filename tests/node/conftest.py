@@ -15,6 +15,11 @@ from fake_cri import FakeCri
 from sampan.apiserver.server import ApiServer
 from sampan.apiserver.settings import Settings
 from sampan.client.api import Client
+from sampan.client.http import connect
+from sampan.host import mounts
+from sampan.host.pki import Pki
+from sampan.http import server as http
+from sampan.http.tls import server_context
 from sampan.machinery.objects import Object
 from sampan.node.kubelet import Kubelet
 from sampan.store.memory import Memory
@@ -46,8 +51,10 @@ class Cluster:
 
     server: ApiServer
     admin: Client
+    client: Client
     cri: FakeCri
     root: Path
+    pki: Pki
     kubelet: Kubelet | None = None
     task: asyncio.Task[None] | None = None
     made: list[Kubelet] = field(default_factory=list)
@@ -56,7 +63,7 @@ class Cluster:
         """Start the node's process, or start it again."""
         self.kubelet = Kubelet(
             name="node-1",
-            client=self.server.local("system:node:node-1", ("system:nodes",)),
+            client=self.client,
             cri=self.cri,
             root=self.root,
             volumes=self.root / "local",
@@ -113,12 +120,10 @@ class Cluster:
         async with asyncio.timeout(timeout):
             async for change in self.admin.watch("events", "default"):
                 e = change.object
-                if change.type in ("ADDED", "MODIFIED") and (e["involvedObject"]["name"], e["reason"]) == (
-                    name,
-                    reason,
-                ):
-                    if e["message"].startswith(message):
-                        return str(e["message"])
+                if change.type not in ("ADDED", "MODIFIED") or e["involvedObject"]["name"] != name:
+                    continue
+                if e["reason"] == reason and e["message"].startswith(message):
+                    return str(e["message"])
         raise AssertionError
 
 
@@ -137,25 +142,27 @@ def ready(p: Object) -> bool:
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    server = ApiServer(Memory(), Settings(service_account_key=key))
+    """The node speaks to the API server as nodes do: over TLS, with its client certificate."""
+    pki = Pki(tmp_path / "pki")
+    pki.authority()
+    server = ApiServer(Memory(), Settings(service_account_key=pki.signing_key().read_bytes()))
     await server.start()
     admin = server.local("kubernetes-admin", ("system:masters",))
-    with contextlib.suppress(Exception):
-        await admin.create(
-            "serviceaccounts",
-            {
-                "apiVersion": "v1",
-                "kind": "ServiceAccount",
-                "metadata": {"name": "default", "namespace": "default"},
-            },
-        )
-    made = Cluster(server, admin, FakeCri(), tmp_path / "node")
+    socket = http.listen("127.0.0.1", 0)
+    tls = server_context(pki.server("apiserver", ["127.0.0.1"]), client_ca=pki.ca)
+    listener = await http.serve(server.handler, sockets=[socket], tls=tls)
+    pair = pki.client("node-1", "system:node:node-1", ["system:nodes"])
+    client = connect(f"https://127.0.0.1:{socket.getsockname()[1]}", ca=pki.ca, cert=pair)
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "default", "namespace": "default"},
+    }
+    await admin.create("serviceaccounts", account)
+    made = Cluster(server, admin, client, FakeCri(), tmp_path / "node", pki)
     yield made
     await made.kill()
+    await client.close()
+    await listener.close(0.0)
     await server.close()
+    mounts.unmount_below(tmp_path)

@@ -1,7 +1,7 @@
 """A fake container runtime: sandboxes and containers that exist only in memory.
 
-For tests of what the node decides; that containers really run is shown with the real engine in `test_engine.py`. A test ends a
-container with `exit`, makes a call fail with `fail`, and answers ExecSync with `exec_exit`.
+For tests of what the node decides; that containers really run is shown with the real engine in `test_engine.py`.
+A test ends a container with `exit`, makes a call fail with `fail`, and answers ExecSync with `exec_exit`.
 """
 
 from __future__ import annotations

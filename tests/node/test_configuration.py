@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,8 @@ def test_the_environment_has_every_source() -> None:
     }
     found = values(container, sources={**CONFIG, **SECRET})
     assert found == {
-        "CFG_COLOUR": "blue", "CFG_SIZE": "7", "PLAIN": "1", "BOTH": "1-blue-$(UNKNOWN)-$(PLAIN)", "NAME": "web", "APP": "web",
-        "IP": "10.0.0.2", "MEM": "64", "CPU": "250", "CPUS": "2", "PASS": "hunter2",
+        "CFG_COLOUR": "blue", "CFG_SIZE": "7", "PLAIN": "1", "BOTH": "1-blue-$(UNKNOWN)-$(PLAIN)",
+        "NAME": "web", "APP": "web", "IP": "10.0.0.2", "MEM": "64", "CPU": "250", "CPUS": "2", "PASS": "hunter2",
     }  # fmt: skip
 
 
@@ -225,8 +226,9 @@ def test_run_as_non_root_is_held() -> None:
 
 def test_pull_secrets_apply_by_registry_and_path() -> None:
     auth = base64.b64encode(b"me:secret").decode()
-    text = f'{{"auths": {{"registry.example": {{"auth": "{auth}"}}, "registry.example/team": {{"username": "t", "password": "p"}}}}}}'
-    known = images.credentials([{"data": {".dockerconfigjson": base64.b64encode(text.encode()).decode()}}])
+    auths = {"registry.example": {"auth": auth}, "registry.example/team": {"username": "t", "password": "p"}}
+    text = json.dumps({"auths": auths}).encode()
+    known = images.credentials([{"data": {".dockerconfigjson": base64.b64encode(text).decode()}}])
     assert [c.username for c in images.matching("registry.example/team/app:1", known)] == ["t", "me"]
     assert [c.username for c in images.matching("registry.example/other", known)] == ["me"]
     assert images.matching("busybox", known) == []

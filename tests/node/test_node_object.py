@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from conftest import Cluster, condition
-
 from sampan.machinery.cri import CriError
 from sampan.machinery.objects import Object
 from sampan.node import node_object

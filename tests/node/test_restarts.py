@@ -6,7 +6,6 @@ import asyncio
 import time
 
 from conftest import Cluster, condition, phase, pod, ready
-
 from sampan.machinery.cri import CriError
 from sampan.machinery.objects import Object
 
@@ -90,9 +89,7 @@ async def test_a_failing_liveness_probe_restarts_the_container(cluster: Cluster)
             and p["status"]["containerStatuses"][0]["restartCount"] == 1
         ),
     )
-    assert ("Killing", "Container main failed liveness probe, will be restarted") in await cluster.events(
-        "web"
-    )
+    await cluster.told("web", "Killing", "Container main failed liveness probe, will be restarted")
 
 
 async def test_a_startup_probe_holds_the_others_back(cluster: Cluster) -> None:

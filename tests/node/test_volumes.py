@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cluster, pod, ready
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import Cluster, pod, ready
 from sampan.host import mounts
 from sampan.machinery.objects import Object
 from sampan.node.volumes import ownership, payload, subpath
@@ -31,8 +31,9 @@ def mounted(cluster: Cluster, path: str, name: str = "main") -> Path:
 
 
 async def until(holds: Any, timeout: float = 10.0) -> None:
+    """Wait until files look as they should; other processes see them in no other way."""
     async with asyncio.timeout(timeout):
-        while not holds():
+        while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -48,8 +49,11 @@ def config(name: str, **data: str) -> Object:
 async def test_a_config_map_is_shown_and_follows_changes(cluster: Cluster) -> None:
     await cluster.admin.create("configmaps", config("settings", a="1", b="2"))
     await cluster.start()
-    volumes = [{"name": "cfg", "configMap": {"name": "settings", "items": [{"key": "a", "path": "dir/a.txt", "mode": 0o400}]}},
-               {"name": "all", "configMap": {"name": "settings"}}]  # fmt: skip
+    items = [{"key": "a", "path": "dir/a.txt", "mode": 0o400}]
+    volumes = [
+        {"name": "cfg", "configMap": {"name": "settings", "items": items}},
+        {"name": "all", "configMap": {"name": "settings"}},
+    ]
     await cluster.create(
         pod(
             "web",

@@ -104,7 +104,8 @@ class Kubelet:
         self.workers: dict[str, Worker] = {}
         self.registration = Registration(client, self.runtime, self._me, root, self._faults)
         self._reclaimer = Reclaimer(client, volumes)
-        self._sockets, self._tls, self._streams = sockets, tls, streams
+        self.api = KubeletApi(self, streams)
+        self._sockets, self._tls = sockets, tls
         self._greeted = asyncio.Event()
         self._states: dict[str, Any] = {}
 
@@ -127,7 +128,7 @@ class Kubelet:
                 ):
                     group.create_task(work)
                 if self._sockets:
-                    group.create_task(KubeletApi(self, self._streams).run(self._sockets, self._tls))
+                    group.create_task(self.api.run(self._sockets, self._tls))
         finally:
             await self.context.volumes.close()
 

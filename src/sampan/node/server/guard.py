@@ -55,6 +55,11 @@ class Guard:
         self._users: dict[str, tuple[User | None, float]] = {}
         self._answers: dict[tuple[User, str, str], tuple[bool, float]] = {}
 
+    def forget(self) -> None:
+        """Ask again about everyone."""
+        self._users.clear()
+        self._answers.clear()
+
     async def check(self, request: Request) -> None:
         """Raises Denied."""
         user = await self._user(request)
