@@ -25,7 +25,7 @@ from sampan.engine.images.store import Image
 from sampan.engine.records import CREATED, EXITED, RUNNING, STARTING, Container, Records, Sandbox
 from sampan.engine.runtime import SERVICE
 from sampan.engine.sandboxes import Sandboxes
-from sampan.engine.shims import Exit, Session, ShimError
+from sampan.engine.shims import Exit, Session, ShimError, Start
 from sampan.host import cgroups, trace
 from sampan.host.process import ProcessError
 from sampan.machinery.cri import messages
@@ -170,11 +170,11 @@ class Containers:
                     listen=await asyncio.to_thread(shims.listener, home),
                 )
                 self._of(record).session = session
-                record.pid = await session.started(START_TIMEOUT)
+                begun = await session.started(START_TIMEOUT)
         except (ShimError, TimeoutError, OSError) as e:
             await self._failed(record, str(e) or f"the runtime had not started it after {START_TIMEOUT:g} s")
             raise ContainerError(f"failed to start container {record.id}: {record.message}") from e
-        self._running(record)
+        self._running(record, begun)
 
     def _options(self, record: Container, config: Any) -> list[str]:
         logs = self._context.logs
@@ -184,9 +184,9 @@ class Containers:
         wanted = {"--tty": config.tty, "--stdin": config.stdin, "--stdin-once": config.stdin_once}
         return found + [option for option, given in wanted.items() if given]
 
-    def _running(self, record: Container) -> None:
+    def _running(self, record: Container, begun: Start) -> None:
         record.step("started")
-        record.started = time.time_ns()
+        record.pid, record.started = begun.pid, begun.time
         self.records.save(record)
         self._watch(record)
         self._notify(record.id, STARTED_EVENT)
@@ -305,12 +305,12 @@ class Containers:
         """Take up a container that ran on while no engine was there."""
         self._of(record).session = session
         try:
-            record.pid = await session.started(START_TIMEOUT)
+            begun = await session.started(START_TIMEOUT)
         except (ShimError, TimeoutError) as e:
             await self._failed(record, str(e))
             return
         if record.state == STARTING:
-            self._running(record)
+            self._running(record, begun)
         else:
             self._watch(record)
 

@@ -16,6 +16,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,20 @@ LIMIT = 16384
 
 class ShimError(Exception):
     """The runtime could not start a process, in its own words, or the shim died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A process that runs: its number, and since when, in nanoseconds since the epoch."""
+
+    pid: int
+    time: int
+
+    @classmethod
+    def parse(cls, text: bytes) -> Start:
+        """A shim that an older engine left behind may tell the number alone."""
+        pid, _, begun = text.partition(b" ")
+        return cls(int(pid), int(begun or time.time_ns()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +213,7 @@ class Session:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         self._reader, self._writer = reader, writer
         loop = asyncio.get_running_loop()
-        self._started: asyncio.Future[int] = loop.create_future()
+        self._started: asyncio.Future[Start] = loop.create_future()
         self._ended: asyncio.Future[Exit | None] = loop.create_future()
         # A queue's worth of output, then the connection fills and the process waits.
         self._output: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue(16)
@@ -209,8 +224,8 @@ class Session:
         sock.setblocking(False)
         return cls(*await asyncio.open_unix_connection(sock=sock, limit=4 * LIMIT))
 
-    async def started(self, timeout: float) -> int:
-        """The process's pid, as soon as it runs.
+    async def started(self, timeout: float) -> Start:
+        """The process, as soon as it runs.
 
         Raises ShimError with the runtime's words, or TimeoutError.
         """
@@ -280,7 +295,7 @@ class Session:
             case b"e":
                 await self._output.put((STDERR, data))
             case b"s" if not self._started.done():
-                self._started.set_result(int(data))
+                self._started.set_result(Start.parse(data))
             case b"f" if not self._started.done():
                 self._started.set_exception(ShimError(data.decode(errors="replace")))
             case b"x" if not self._ended.done():

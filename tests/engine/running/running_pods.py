@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,15 @@ def busybox(store: ImageStore) -> None:
         file("etc/passwd", passwd), file("etc/group", group), directory("root"), directory("home/app"),
     )  # fmt: skip
     put_image(store, layer, names=("docker.io/library/busybox:latest",), Cmd=["sh"], Env=["FROM=image"])
+
+
+async def eventually(condition: Callable[[], object], timeout: float = 20) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(timeout):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.01)
 
 
 class Loopback:
@@ -147,9 +156,11 @@ class Pods:
     async def ended(self, container: str, timeout: float = 20) -> Any:
         """The status of a container once it has exited."""
         async with asyncio.timeout(timeout):
-            while (found := await self.status(container)).state != messages.CONTAINER_EXITED:
+            while True:
+                found = await self.status(container)
+                if found.state == messages.CONTAINER_EXITED:
+                    return found
                 await asyncio.sleep(0.01)
-        return found
 
     def log(self, name: str = "main") -> list[list[str]]:
         """The lines of a container's log, each split into time, stream, tag and text."""

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from running_pods import Pods
+from running_pods import Pods, busybox, eventually
 
 from sampan.engine.engine import Logs
 from sampan.engine.images.store import ImageStore
@@ -266,18 +266,13 @@ async def test_events_tell_each_step_of_a_container(pods: Pods) -> None:
 
 async def test_a_flood_of_output_is_rotated_and_harms_nobody(home: Path, cgroup: str) -> None:
     store = ImageStore(home / "images")
-    from running_pods import busybox
-
     busybox(store)
     pods = Pods(home, cgroup, store, Logs(size=1 << 20, files=3))
     await pods.start()
     flood = await pods.run("yes", name="flood")
     await pods.ended(await pods.run("echo", "calm", name="calm"))
     assert pods.log("calm")[0][3] == "calm"
-    for _ in range(500):
-        if (home / "logs" / "flood.log.2").exists():
-            break
-        await asyncio.sleep(0.02)
+    await eventually((home / "logs" / "flood.log.2").exists)
     await pods.call("StopContainer", container_id=flood, timeout=0)
     sizes = {p.name: p.stat().st_size for p in (home / "logs").glob("flood*")}
     assert set(sizes) == {"flood.log", "flood.log.1", "flood.log.2"}
@@ -291,8 +286,7 @@ async def test_a_flood_of_output_is_rotated_and_harms_nobody(home: Path, cgroup:
 async def test_a_log_that_was_moved_away_is_opened_anew(pods: Pods, home: Path) -> None:
     container = await pods.run("sh", "-c", "echo one; while [ ! -e /tmp/go ]; do sleep 0.02; done; echo two")
     log = home / "logs" / "main.log"
-    while not log.read_text():
-        await asyncio.sleep(0.01)
+    await eventually(log.read_text)
     log.rename(home / "logs" / "old.log")
     await pods.call("ReopenContainerLog", container_id=container)
     await pods.call("ExecSync", container_id=container, cmd=["touch", "/tmp/go"])

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running_pods import Pods
+from running_pods import Pods, eventually
 
 pytestmark = pytest.mark.root
 
@@ -39,8 +39,7 @@ async def test_another_grpc_client_is_served(pods: Pods, home: Path) -> None:
     container = await pods.run("sleep", "1000")
     serving = asyncio.create_task(pods.engine.serve())
     path = home / "run" / "cri.sock"
-    while not path.exists():
-        await asyncio.sleep(0.01)
+    await eventually(path.exists)
     argv = [sys.executable, "-c", CLIENT, str(path), container]
     done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, timeout=60)
     serving.cancel()

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running_pods import Pods, busybox
+from running_pods import Pods, busybox, eventually
 from test_containers import nothing_left
 
 from sampan.engine import recovery
@@ -81,8 +81,7 @@ async def test_an_end_that_nobody_saw_is_told_later(pods: Pods) -> None:
     container = await pods.run("sh", "-c", "sleep 0.3; exit 9")
     await pods.engine.close()
     exit_file = pods.engine.context.container_directory(container) / "exit"
-    while not exit_file.exists():
-        await asyncio.sleep(0.02)
+    await eventually(exit_file.exists)
     other = await again(pods)
     assert (await other.status(container)).exit_code == 9
     await other.engine.close()

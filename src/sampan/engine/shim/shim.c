@@ -15,7 +15,7 @@
  * Clients speak frames: a byte that says what it is, four bytes of length (big endian), the payload.
  *   to the shim:   i input   c no more input   r resize (rows, columns: two bytes each)   k signal (a byte)
  *                  l open the log anew   a send me output from now on
- *   from the shim: s started (pid)   f failed (text)   o, e output   x exited (what the file `exit` says)
+ *   from the shim: s started (pid, time)   f failed (text)   o, e output   x exited (what the file `exit` says)
  * A client that does not read holds the output up for five seconds at most; then it is dropped.
  *
  * engine/shims.py is the other side. Nothing here waits for anything but poll(). */
@@ -65,6 +65,7 @@ static struct client {
 } clients[CLIENTS];
 
 static pid_t runtime_pid, main_pid;
+static long long start_time;
 static int ended;                                /* the process has ended and all its output has been read */
 static int main_status, main_known;
 static struct { pid_t pid; int status; } early[EARLY];  /* reaped before the runtime told us which pid is ours */
@@ -74,6 +75,12 @@ static int64_t now_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static long long now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (long long)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 /* ---- clients: what goes out ---- */
@@ -239,12 +246,10 @@ static int oom_killed(void) {
 }
 
 static void write_exit(int status, const char *error) {
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
     int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     int n = snprintf(exit_text, sizeof exit_text,
-        "{\"pid\":%d,\"status\":%d,\"signal\":%d,\"time\":%lld%09ld,\"oom\":%s,\"error\":\"", main_pid,
-        sig ? 128 + sig : WEXITSTATUS(status), sig, (long long)t.tv_sec, t.tv_nsec, oom_killed() ? "true" : "false");
+        "{\"pid\":%d,\"status\":%d,\"signal\":%d,\"time\":%lld,\"oom\":%s,\"error\":\"", main_pid,
+        sig ? 128 + sig : WEXITSTATUS(status), sig, now_ns(), oom_killed() ? "true" : "false");
     n += escape(exit_text + n, sizeof exit_text - n - 4, error, strlen(error));
     strcpy(exit_text + n, "\"}\n");
     if (is_exec) return;
@@ -284,11 +289,12 @@ static void failed(int status) {
 }
 
 static void started(void) {
-    char text[32] = "";
+    char text[64] = "";
     int fd = open("pid", O_RDONLY | O_CLOEXEC);
     if (fd >= 0) { if (read(fd, text, sizeof text - 1) < 0) text[0] = 0; close(fd); }
     main_pid = atoi(text);
-    int n = snprintf(text, sizeof text, "%d", main_pid);
+    start_time = now_ns();
+    int n = snprintf(text, sizeof text, "%d %lld", main_pid, start_time);
     tell_all('s', text, n, 0);
     for (int i = 0; i < EARLY; i++)
         if (main_pid && early[i].pid == main_pid) { main_known = 1; main_status = early[i].status; }
@@ -323,8 +329,8 @@ static void add_client(int fd, int wants_output) {
         memset(c, 0, offsetof(struct client, in));
         c->fd = fd;
         c->wants_output = wants_output;
-        char text[32];
-        int n = snprintf(text, sizeof text, "%d", main_pid);
+        char text[64];
+        int n = snprintf(text, sizeof text, "%d %lld", main_pid, start_time);
         if (main_pid) tell(c, 's', text, n);
         return;
     }
