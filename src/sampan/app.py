@@ -21,6 +21,7 @@ from sampan.host import service, trace
 
 if TYPE_CHECKING:
     from sampan.apiserver.settings import Settings
+    from sampan.client.http import HttpApiClient
     from sampan.engine.engine import Engine
     from sampan.network.addresses import NodeNetwork
     from sampan.network.agent import Agent
@@ -73,7 +74,6 @@ async def control(config: Config, sockets: Sequence[socket.socket]) -> None:
 
 def _settings(config: Config, face: Any) -> Settings:
     from sampan.apiserver.settings import Kubelets, Settings
-    from sampan.network.addresses import host_address
     from sampan.tracing import face as traces
 
     return Settings(
@@ -81,7 +81,7 @@ def _settings(config: Config, face: Any) -> Settings:
         issuer=f"https://kubernetes.default.svc.{config.domain}",
         services=config.ranges.services,
         node_ports=config.node_ports,
-        address=host_address(config.ranges) if config.nodes else "",
+        address=_reachable(config),
         port=config.port,
         kubelets=Kubelets(
             authority=config.pki / "ca.crt",
@@ -90,6 +90,15 @@ def _settings(config: Config, face: Any) -> Settings:
         ),
         extensions={traces.COLLECT: face.handle, "/sampan/": face.handle},
     )
+
+
+def _reachable(config: Config) -> str:
+    """Where pods reach the API: on the pods' side of this machine, else where it listens beside loopback."""
+    from sampan.network.addresses import host_address
+
+    if config.nodes:
+        return host_address(config.ranges)
+    return next((a for a in config.listen if not a.startswith(("127.", "::1"))), "")
 
 
 async def _components(config: Config, api: Any) -> None:
@@ -130,23 +139,25 @@ def engine(config: Config, network: NodeNetwork) -> Engine:
 
 
 async def node(config: Config, name: str) -> None:
-    """Run the pods of one node until cancelled; they run on after that."""
+    """Run the pods of one of the cluster's nodes until cancelled; they run on after that."""
     from sampan.network.addresses import layout
 
     network = next(n for n in layout(config) if n.name == name)
-    client = _node_client(config, name)
+    await run_node(config, network, _node_client(config, name))
+
+
+async def run_node(config: Config, network: NodeNetwork, client: HttpApiClient) -> None:
+    """Run the pods of a node until cancelled, for the cluster that `client` reaches."""
     exporter = _export(client)
     runtime = engine(config, network)
     await runtime.context.network.start()
     await runtime.start()
-    agent = _agent(config, network, client)
     kubelet = _kubelet(config, network, client, runtime)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(exporter.run(), name="spans")
-            if hasattr(runtime, "serve"):
-                tasks.create_task(runtime.serve(), name="engine's sockets")
-            tasks.create_task(agent.run(), name="services and DNS")
+            tasks.create_task(runtime.serve(), name="CRI socket")
+            tasks.create_task(_agent(config, network, client).run(), name="services and DNS")
             tasks.create_task(kubelet.run(), name="kubelet")
             tasks.create_task(_tell_ready(kubelet), name="readiness")
     finally:
@@ -154,7 +165,7 @@ async def node(config: Config, name: str) -> None:
         await client.close()
 
 
-def _node_client(config: Config, name: str) -> Any:
+def _node_client(config: Config, name: str) -> HttpApiClient:
     from sampan.client import http
     from sampan.network.addresses import host_address
 
@@ -162,21 +173,23 @@ def _node_client(config: Config, name: str) -> Any:
     return http.connect(url, ca=config.pki / "ca.crt", cert=config.pki / f"{name}.pem")
 
 
-def _export(client: Any) -> Exporter:
+def _export(client: HttpApiClient) -> Exporter:
     """Send this process's spans to the collector behind the API server."""
+    import orjson
+
     from sampan.tracing import otlp
     from sampan.tracing.exporter import Exporter
     from sampan.tracing.face import COLLECT
 
     async def send(spans: list[trace.Span]) -> None:
-        await client.raw("POST", COLLECT, body=otlp.encode(spans))
+        await client.raw("POST", COLLECT, body=orjson.dumps(otlp.encode(spans)))
 
     exporter = Exporter(send)
     trace.export_to(exporter.add)
     return exporter
 
 
-def _agent(config: Config, network: NodeNetwork, client: Any) -> Agent:
+def _agent(config: Config, network: NodeNetwork, client: HttpApiClient) -> Agent:
     from sampan.network.agent import Agent
     from sampan.network.nodes import host_namespace
 
@@ -185,7 +198,7 @@ def _agent(config: Config, network: NodeNetwork, client: Any) -> Agent:
     return Agent(client, network, domain=config.domain, host=host, leads=leads)
 
 
-def _kubelet(config: Config, network: NodeNetwork, client: Any, runtime: Engine) -> Kubelet:
+def _kubelet(config: Config, network: NodeNetwork, client: HttpApiClient, runtime: Engine) -> Kubelet:
     from sampan.host import cgroups
     from sampan.http import server
     from sampan.http.tls import server_context

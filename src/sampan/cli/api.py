@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ from sampan.client.api import ApiError, Client, Unavailable
 from sampan.config import Config
 
 T = TypeVar("T")
-Get = Callable[[str], Awaitable[bytes]]
+Get = Callable[[str], Coroutine[Any, Any, bytes]]
 
 
 def ask(config: Config, work: Callable[[Client, Get], Coroutine[Any, Any, T]]) -> T:

@@ -55,7 +55,7 @@ def serving_names(node: NodeNetwork) -> Sequence[str]:
     return (node.name, node.address, "127.0.0.1", "localhost")
 
 
-def administrator(config: Config, pki: Pki) -> None:
+def administrator(config: Config, pki: Pki, host: str = "127.0.0.1") -> None:
     """Write the administrator's kubeconfig, for root or for the user who asked sudo for the cluster."""
     pair = Pair.parse(pki.client("admin", "kubernetes-admin", [ADMINISTRATORS]).read_bytes())
     path = config.kubeconfig
@@ -63,7 +63,7 @@ def administrator(config: Config, pki: Pki) -> None:
     kubeconfig.write(
         path,
         name=f"sampan-{config.name}",
-        server=f"https://127.0.0.1:{config.port}",
+        server=f"https://{host}:{config.port}",
         ca=pki.ca.read_bytes(),
         certificate=pair.certificate,
         key=pair.key,

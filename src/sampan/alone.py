@@ -1,0 +1,132 @@
+"""One component alone, in the foreground: what `sampan run` starts.
+
+`control` serves the API without nodes; `node` joins this machine to a cluster, ours or a real one; `cri` is the engine
+for anyone's kubelet. Each keeps everything below its state directory, and none needs the supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from sampan.config import Config
+from sampan.host import service
+
+DEFAULT_PORT = 6443
+
+
+class Unusable(Exception):
+    """What was asked for cannot be; the message says why."""
+
+
+def run(component: str, *, state: Path, listen: str, kubeconfig: Path | None, node_name: str) -> int:
+    """Run a component until it is interrupted. Raises Unusable."""
+    import uvloop
+
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    work = {
+        "control": lambda: control(state, listen, kubeconfig),
+        "node": lambda: node(state, kubeconfig, node_name),
+        "cri": lambda: cri(state, listen),
+    }[component]()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_until_asked(work))
+    return 0
+
+
+async def _until_asked(work: Coroutine[Any, Any, None]) -> None:
+    stop = service.asked_to_stop()
+    gc.freeze()
+    await service.until(stop, asyncio.create_task(work, name="component"))
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = (listen or f"127.0.0.1:{DEFAULT_PORT}").rpartition(":")
+    if not port.isdigit():
+        raise Unusable(f"--listen {listen} is not HOST:PORT")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+async def control(state: Path, listen: str, kubeconfig: Path | None) -> None:
+    """The API server with controllers and scheduler; writes its administrator's kubeconfig."""
+    from sampan import app
+    from sampan.host.pki import Pki
+    from sampan.http import server
+    from sampan.lifecycle import credentials
+
+    host, port = _address(listen)
+    try:
+        listener = server.listen(host, port)
+    except OSError as e:
+        raise Unusable(str(e)) from e
+    config = Config(
+        name="alone",
+        state=state,
+        run=state,
+        port=listener.getsockname()[1],
+        nodes=0,
+        listen=(host,),
+        kubeconfig_file=str(kubeconfig.absolute()) if kubeconfig else "",
+    )
+    config.store.parent.mkdir(exist_ok=True)
+    pki = Pki(config.pki)
+    credentials.control(config, pki)
+    credentials.administrator(config, pki, host)
+    print(
+        f"serving https://{host}:{config.port}; KUBECONFIG={config.kubeconfig}", file=sys.stderr, flush=True
+    )
+    await app.control(config, [listener])
+
+
+async def cri(state: Path, listen: str) -> None:
+    """The container engine with a pod network of its own, serving CRI v1 on a unix socket."""
+    from sampan.engine import cri_grpc
+    from sampan.engine.engine import Engine
+    from sampan.engine.images.store import ImageStore
+    from sampan.network import addresses
+    from sampan.network.pods import PodNetwork
+
+    path = Path(listen.removeprefix("unix://") or state / "cri.sock").absolute()
+    name = f"alone-{os.path.basename(state)}"
+    network = PodNetwork(addresses.single(name, addresses.lease(name)))
+    await network.start()
+    engine = Engine(
+        root=state / "engine", run=state / "run", images=ImageStore(state / "images"), network=network
+    )
+    await engine.start()
+    print(f"serving CRI v1 on unix://{path}", file=sys.stderr, flush=True)
+    try:
+        await cri_grpc.serve(engine, path)
+    finally:
+        await engine.close()
+
+
+async def node(state: Path, kubeconfig: Path | None, name: str) -> None:
+    """The kubelet with our engine and network, for the cluster that a kubeconfig names."""
+    from sampan import app
+    from sampan.client import kubeconfig as kubeconfigs
+    from sampan.host.pki import Pki
+    from sampan.lifecycle import credentials
+    from sampan.lifecycle.configure import RUN
+    from sampan.network import addresses, nodes
+
+    if not kubeconfig:
+        raise Unusable("a node needs --kubeconfig, to know its cluster and who it is")
+    try:
+        client = kubeconfigs.load(kubeconfig)
+    except kubeconfigs.KubeconfigError as e:
+        raise Unusable(str(e)) from e
+    lease = f"alone-{name}"
+    config = Config(name=lease, state=state, run=RUN / lease, ranges=addresses.lease(lease))
+    config.run.mkdir(parents=True, exist_ok=True)
+    await nodes.setup(config)
+    network = addresses.single(name, config.ranges)
+    Pki(config.pki).server(f"{name}-serving", credentials.serving_names(network))
+    await app.run_node(config, network, client)
