@@ -132,9 +132,15 @@ def test_a_script_is_one_transaction(spaces: tuple[Path, Path]) -> None:
 async def test_changes_of_a_table_and_of_links_wake(spaces: tuple[Path, Path]) -> None:
     at = spaces[0]
     with netns.entered(at):
-        changes = netlink.Changes("filter", ("docker",))
+        changes = netlink.Changes("filter", gone=("mine",), links=("docker",))
     with changes:
-        for script, matters in (("add table ip other", False), ("add table ip filter", True)):
+        for script, matters in (
+            ("add table ip other", False),
+            ("delete table ip other", False),
+            ("add table ip mine", False),
+            ("delete table ip mine", True),
+            ("add table ip filter", True),
+        ):
             await asyncio.to_thread(nft.run, script, at)
             assert changes.drain() is matters
         for name, matters in (("b0", False), ("docker0", True)):

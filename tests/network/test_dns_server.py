@@ -250,7 +250,7 @@ async def test_a_pod_s_programs_resolve_and_reach_services(machine: Machine) -> 
     agent = Agent(objects, network.node)  # type: ignore[arg-type]
     await machine.background(agent.run())
     await agent.feed.synced.wait()
-    await written(*agent._proxies)
+    await written(*(proxy for _, proxy, _ in agent._proxies))
     resolv = machine.directory / "resolv.conf"
     resolv.write_text(
         "nameserver 10.65.0.10\nsearch default.svc.cluster.local svc.cluster.local\noptions ndots:5\n"

@@ -9,8 +9,9 @@ from machine import OUTSIDE, UPLINK, Machine, Objects, call, datagrams, on_a_mac
 from sampan.config import Config
 from sampan.host import netlink, netns, nft
 from sampan.host.netlink import Netlink
-from sampan.network import docker, nodes
+from sampan.network import guard, nodes
 from sampan.network.addresses import NodeNetwork, host_address, router
+from sampan.network.agent import Agent
 from sampan.network.feed import Feed
 from sampan.network.pods import PodNetwork
 from sampan.network.proxy import Proxy
@@ -187,7 +188,7 @@ async def test_docker_that_starts_later_or_again_does_not_cut_us_off(machine: Ma
     cfg = config(machine, 1)
     (node,) = await nodes.setup(cfg)
     a, b = await pod(node, machine, "a"), await pod(node, machine, "b")
-    await machine.background(docker.watch(cfg.ranges))
+    await machine.background(guard.watch(node, Proxy(Feed(Objects()), node)))  # type: ignore[arg-type]
     for _ in range(2):
         await asyncio.sleep(0.05)
         nft.run(nft.delete_table("filter") + DOCKER)
@@ -195,4 +196,28 @@ async def test_docker_that_starts_later_or_again_does_not_cut_us_off(machine: Ma
             while not nft.chain("filter", "DOCKER-USER"):  # noqa: ASYNC110 (a test may poll)
                 await asyncio.sleep(0.02)
         assert await call(b, 8080, machine.pods["a"]) == f"b {a}"
+    await nodes.teardown(cfg)
+
+
+@on_a_machine
+async def test_rules_come_back_after_someone_flushed_all_of_them(machine: Machine) -> None:
+    """As `systemctl restart nftables` does."""
+    cfg = config(machine, 2)
+    found = await nodes.setup(cfg)
+    a = await pod(found[0], machine, "a")
+    await machine.says("outside", 8082, machine.outside)
+    objects = Objects()
+    objects.service("web", WEB, (8080,))
+    objects.endpoints("web", a)
+    agent = Agent(objects, router(cfg.ranges))  # type: ignore[arg-type]
+    await machine.background(agent.run())
+    await agent.feed.synced.wait()
+    (_, proxy, _), *_ = agent._proxies
+    await written(proxy)
+    nft.run("flush ruleset")
+    async with asyncio.timeout(5):
+        while set(nft.tables()) != set(nodes.tables(cfg.ranges)) or not proxy.idle:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert (await call(WEB, 8080)).startswith("a ")
+    assert await call(OUTSIDE, 8082, machine.pods["a"]) == f"outside {UPLINK}"
     await nodes.teardown(cfg)

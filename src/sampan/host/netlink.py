@@ -52,7 +52,7 @@ _TCA_KIND, _TCA_OPTIONS, _TBF_PARMS, _TBF_RATE64, _TBF_BURST = 1, 2, 1, 4, 6
 _ETHERNET, _LEAST_BURST = 1, 1 << 16
 
 # Netlink's nftables: protocol, message numbers, and the multicast groups of news.
-_NETFILTER, _SUBSYSTEM_NFTABLES, _GROUP_NFTABLES, _GROUP_LINK = 12, 10, 7, 1
+_NETFILTER, _SUBSYSTEM_NFTABLES, _DELTABLE, _GROUP_NFTABLES, _GROUP_LINK = 12, 10, 2, 7, 1
 
 SOCKET_TIMEOUT = 10.0  # seconds the kernel may take over one batch; only a stuck kernel lock exceeds it
 
@@ -391,14 +391,16 @@ def delete_links(names: Iterable[str]) -> tuple[Message, ...]:
 
 
 class Changes:
-    """Wakes when someone changes a given nftables table, or a link whose name begins in a given way, in this namespace.
+    """Wakes when someone changes a given nftables table, deletes one of others, or changes a link, in this namespace.
 
-    iptables over nftables shows as changes of its tables (`filter`); the legacy one only by links that come with it.
+    Of links, those count whose name begins with one of `links`. iptables over nftables shows as changes of its tables
+    (`filter`); the legacy one only by links that come with it.
     """
 
-    def __init__(self, table: str, links: tuple[str, ...]) -> None:
+    def __init__(self, table: str, *, gone: tuple[str, ...] = (), links: tuple[str, ...] = ()) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._table = table.encode() + b"\0"
+        self._gone = {name.encode() + b"\0" for name in gone}
         self._names = tuple(name.encode() for name in links)
         self._rules = socket.socket(socket.AF_NETLINK, kind, _NETFILTER)
         self._links = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
@@ -450,4 +452,9 @@ class Changes:
         kind, _, _, body = message
         if kind in (NEWLINK, DELLINK):
             return dict(attributes(body, 16)).get(_IFLA_IFNAME, b"").startswith(self._names)
-        return kind >> 8 == _SUBSYSTEM_NFTABLES and dict(attributes(body, 4)).get(1) == self._table
+        if kind >> 8 != _SUBSYSTEM_NFTABLES:
+            return False
+        if kind & 0xFF != _DELTABLE and self._table not in body:  # most are our own rules, by the thousand
+            return False
+        table = dict(attributes(body, 4)).get(1)
+        return table == self._table or (kind & 0xFF == _DELTABLE and table in self._gone)

@@ -1,4 +1,4 @@
-"""The network of one node as it runs: rules of Services, cluster DNS, and the watch over Docker's firewall.
+"""The network of one node as it runs: rules of Services, cluster DNS, and a guard over the rules.
 
 The pod network (`pods`) is apart: the engine calls it. Everything here follows from what the API says, so it may end
 at any moment; the rules stay in the kernel, and the next start makes them right.
@@ -13,7 +13,7 @@ from pathlib import Path
 from sampan.client.api import Client
 from sampan.host import trace
 from sampan.machinery.objects import Key
-from sampan.network import docker
+from sampan.network import guard
 from sampan.network.addresses import NodeNetwork, router
 from sampan.network.dns import server
 from sampan.network.dns.forward import Forwarder
@@ -41,20 +41,19 @@ class Agent:
         sockets: server.Sockets | None = None,
     ) -> None:
         self._node = node
-        self._host = host
-        self._leads = leads
         self._sockets = sockets
         self.feed = Feed(client)
-        self._proxies = [Proxy(self.feed, node)]
+        places: list[tuple[NodeNetwork, Path | None]] = [(node, None)]
         if host and leads:
-            self._proxies.append(Proxy(self.feed, router(node.ranges), host))
+            places.append((router(node.ranges), host))
+        self._proxies = [(place, Proxy(self.feed, place, at), at) for place, at in places]
         self._zone = Zone(self.feed.book, domain, (node.ranges.pods, node.ranges.services), node.ranges.dns)
         self._forwarder = Forwarder(own=node.ranges.dns, at=host)
         self.feed.listen(self._changed)
 
     def problem(self) -> str:
         """Why services may not be reachable, in words for a node condition; empty when they are."""
-        return "; ".join(p.problem for p in self._proxies if p.problem)
+        return "; ".join(p.problem for _, p, _ in self._proxies if p.problem)
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -64,12 +63,9 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.feed.run(), name="watch services")
-                for proxy in self._proxies:
+                for place, proxy, at in self._proxies:
                     group.create_task(proxy.run(), name="rules of services")
-                if self._node.edge or self._leads:
-                    group.create_task(
-                        docker.watch(self._node.ranges, self._host), name="watch Docker's firewall"
-                    )
+                    group.create_task(guard.watch(place, proxy, at), name="guard of the rules")
         finally:
             await dns.close()
             await self._forwarder.close()

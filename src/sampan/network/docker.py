@@ -7,19 +7,14 @@ it is asked to write the rule, so that it can read the chain afterwards; else nf
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import shutil
 from pathlib import Path
 
 from sampan.config import Ranges
-from sampan.host import netlink, netns, nft
-
-log = logging.getLogger(__name__)
+from sampan.host import netns, nft
 
 TABLE, CHAIN = "filter", "DOCKER-USER"
 LINKS = ("docker", "br-")  # how Docker calls its bridges
-SETTLE = 0.2  # seconds that Docker may take to write its rules before we look
 
 
 def admit(ranges: Ranges, at: Path | None = None) -> bool:
@@ -37,21 +32,6 @@ def admit(ranges: Ranges, at: Path | None = None) -> bool:
     if missing:
         nft.run("".join(line.format(TABLE, CHAIN, d, ranges.pods, _comment(ranges, d)) for d in missing), at)
     return True
-
-
-async def watch(ranges: Ranges, at: Path | None = None) -> None:
-    """Look again whenever Docker's table or links change, as when it starts anew; until cancelled."""
-    with netns.entered(at):
-        events = netlink.Changes(TABLE, LINKS)
-    with events:
-        while True:
-            try:
-                await asyncio.to_thread(admit, ranges, at)
-            except (nft.NftError, OSError) as e:
-                log.warning("cannot let pods pass Docker's firewall: %s", e)
-            await events.wait()
-            await asyncio.sleep(SETTLE)
-            events.drain()
 
 
 def dismiss(ranges: Ranges) -> None:

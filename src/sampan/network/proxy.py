@@ -36,7 +36,7 @@ class Proxy:
         self._feed = feed
         self._node = node
         self._at = at
-        self._table = f"{node.ranges.table}-services"
+        self.table = f"{node.ranges.table}-services"
         self._parts: dict[Key, Ruleset] = {}
         self._standing: Ruleset | None = None  # None: unknown, so everything is written anew
         self._changed: dict[Key, set[trace.Cause]] = {}
@@ -66,6 +66,12 @@ class Proxy:
             for service, causes in self._changed.items():
                 changed.setdefault(service, set()).update(causes)
             self._changed.clear()
+
+    def rewrite(self) -> None:
+        """Make the whole table right again, for someone has deleted it."""
+        self._standing = None
+        self.idle = False
+        self._wake.set()
 
     def _note(self, changes: Mapping[Key, Iterable[trace.Cause]]) -> None:
         for service, causes in changes.items():
@@ -104,19 +110,19 @@ class Proxy:
         else:
             steps = ruleset.diff(self._standing, whole)
             if steps:
-                nft.run(ruleset.render(self._table, steps), self._at)
+                nft.run(ruleset.render(self.table, steps), self._at)
         self._standing = whole
 
     def _replace(self, whole: Ruleset) -> None:
         """Make the table right, whatever stands in it; where that fails, say after an upgrade, delete it first."""
-        listing = nft.table(self._table, self._at)
+        listing = nft.table(self.table, self._at)
         present = ruleset.present(listing) if listing else Present()
         try:
-            nft.run(ruleset.replace(self._table, self._node, whole, present), self._at)
+            nft.run(ruleset.replace(self.table, self._node, whole, present), self._at)
         except nft.NftError as e:
-            log.warning("writing table %s anew: %s", self._table, e)
-            script = ruleset.replace(self._table, self._node, whole, Present())
-            nft.run(nft.delete_table(self._table) + script, self._at)
+            log.warning("writing table %s anew: %s", self.table, e)
+            script = ruleset.replace(self.table, self._node, whole, Present())
+            nft.run(nft.delete_table(self.table) + script, self._at)
 
     def _forget(self, before: Mapping[Key, Ruleset], after: Mapping[Key, Ruleset]) -> None:
         """Forget UDP flows that go to endpoints which are gone, or went nowhere when there were none."""
