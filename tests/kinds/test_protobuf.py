@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -46,6 +48,16 @@ def test_a_namespace_as_kubectl_sends_it() -> None:
         "spec": {},
         "status": {},
     }
+
+
+def test_loading_beforehand_leaves_little_to_the_first_body() -> None:
+    code = (
+        "import sys; from sampan.machinery import protobuf; before = set(sys.modules); protobuf.load();"
+        "loaded = set(sys.modules); protobuf.encode({'apiVersion': 'v1', 'kind': 'Pod', 'spec': {}});"
+        "print('google.protobuf' in before, len(set(sys.modules) - loaded))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert found.stdout.split() == ["False", "0"]
 
 
 def test_what_all_groups_share_is_found_in_any() -> None:
