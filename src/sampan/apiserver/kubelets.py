@@ -5,7 +5,6 @@ Source: the kubelet's API is not documented; its paths are those that kube-apise
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from sampan.host import trace
 from sampan.http.client import HttpClient
 from sampan.http.messages import Connection, Request, Response, Upgrade
 from sampan.http.tls import client_context
+from sampan.http.transport import splice
 from sampan.machinery.objects import Object, get
 
 if TYPE_CHECKING:
@@ -119,27 +119,9 @@ async def _upgraded(client: HttpClient, request: Request, target: str) -> Respon
     }
 
     async def run(near: Connection) -> None:
-        await _joined(near, far)
+        await splice(near, far)
 
     return Response(101, Upgrade(run), back)
-
-
-async def _joined(near: Connection, far: Connection) -> None:
-    """Pass bytes both ways until both sides have ended, or one is gone."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_pumped(near, far))
-            group.create_task(_pumped(far, near))
-    except* ConnectionError:
-        pass
-    finally:
-        await far.close()
-
-
-async def _pumped(source: Connection, sink: Connection) -> None:
-    while data := await source.read():
-        await sink.write(data)
-    await sink.end()
 
 
 def _passed(headers: Mapping[str, str]) -> dict[str, str]:
