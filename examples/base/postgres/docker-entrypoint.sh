@@ -20,6 +20,8 @@ setting() {
     unset "$file"
 }
 
+# The database is made in $PGDATA/.new, renamed to .done once it is whole, and then moved to its place with PG_VERSION last:
+# whenever this is killed, the next start either begins anew or finishes the move.
 initialize() {
     setting POSTGRES_PASSWORD
     setting POSTGRES_USER postgres
@@ -31,9 +33,16 @@ initialize() {
         echo '       Set POSTGRES_PASSWORD to a non-empty value for the superuser.' >&2
         exit 1
     fi
+    local final=$PGDATA
+    export PGDATA=$final/.new
+    rm -rf "$PGDATA"
+    local password=()
+    if [[ -n $POSTGRES_PASSWORD ]]; then
+        password=(--pwfile=/dev/stdin)
+    fi
     # Words are split on purpose: the variable holds options.
     # shellcheck disable=SC2086
-    initdb --username="$POSTGRES_USER" --pwfile=<(printf '%s\n' "$POSTGRES_PASSWORD") $POSTGRES_INITDB_ARGS
+    initdb --username="$POSTGRES_USER" "${password[@]}" $POSTGRES_INITDB_ARGS <<< "$POSTGRES_PASSWORD"
     printf '\nhost all all all %s\n' "$POSTGRES_HOST_AUTH_METHOD" >> "$PGDATA/pg_hba.conf"
 
     # Only over the local socket until everything is there, so that nobody sees half a database.
@@ -51,8 +60,15 @@ initialize() {
         esac
     done
     pg_ctl -m fast -w stop
-    unset POSTGRES_PASSWORD
+    mv "$PGDATA" "$final/.done"
+    export PGDATA=$final
     echo 'PostgreSQL init process complete; ready for start up.'
+}
+
+put_in_place() {
+    find "$PGDATA/.done" -mindepth 1 -maxdepth 1 \! -name PG_VERSION -exec mv -t "$PGDATA" '{}' +
+    mv "$PGDATA/.done/PG_VERSION" "$PGDATA"
+    rmdir "$PGDATA/.done"
 }
 
 if [[ ${1:-} == -* ]]; then
@@ -66,12 +82,12 @@ if [[ ${1:-} == postgres ]]; then
         exec setpriv --reuid=postgres --regid=postgres --init-groups "$0" "$@"
     fi
     chmod 700 "$PGDATA" || :
-    if [[ ! -s $PGDATA/PG_VERSION ]]; then
-        # A first start that was killed half way left files but no finished database.
-        if [[ -e $PGDATA/.initializing ]]; then
-            find "$PGDATA" -mindepth 1 -delete
-        fi
+    if [[ ! -s $PGDATA/PG_VERSION && ! -d $PGDATA/.done ]]; then
         initialize
     fi
+    if [[ -d $PGDATA/.done ]]; then
+        put_in_place
+    fi
+    unset POSTGRES_PASSWORD POSTGRES_PASSWORD_FILE
 fi
 exec "$@"

@@ -15,7 +15,7 @@ _idle: queue.LifoQueue[connection] = queue.LifoQueue(KEPT)
 
 
 def connect() -> connection:
-    """A new connection, by the variables DB_HOST, DB_NAME, DB_USER and DB_PASSWORD. Raises psycopg2.OperationalError."""
+    """A new connection, by the variables DB_HOST, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD."""
     return psycopg2.connect(
         host=os.environ.get("DB_HOST", "localhost"),
         port=os.environ.get("DB_PORT", "5432"),

@@ -1,4 +1,4 @@
-"""Bring the schema up to date: each file of `migrations` once, in order. With --wait: wait until somebody has done that."""
+"""Bring the schema up to date: each file of `migrations` once, in order. With --wait: wait until that is done."""
 
 from __future__ import annotations
 
