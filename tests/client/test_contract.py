@@ -7,8 +7,8 @@ import copy
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from tests.apiserver.conftest import Cluster
 
-from apiserver.conftest import Cluster
 from sampan.client.api import ApiError, Change, Client
 from sampan.host import trace
 from sampan.machinery.objects import Object

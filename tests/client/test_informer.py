@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.apiserver.conftest import Cluster
 
-from apiserver.conftest import Cluster
 from sampan.client.api import ApiError, Change, Unavailable
 from sampan.client.informer import Copies, Informer, Informers
 from sampan.host import trace
