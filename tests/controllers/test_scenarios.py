@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulation import Simulation, node, template, workload
+from tests.controllers.simulation import Simulation, node, template, workload
 
 from sampan.machinery import times
 from sampan.machinery.objects import Key, Object

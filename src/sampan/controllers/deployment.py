@@ -114,7 +114,10 @@ def decide(seen: Observed, now: float) -> Plan:
 def _rollout(d: Object, owned: Iterable[Object]) -> Rollout:
     spec = d["spec"]
     sets = sorted(owned, key=lambda rs: (pods.created(rs), rs["metadata"]["name"]))
+    by_hash = f"{d['metadata']['name']}-{_hash(d)}"
+    # By its template, or by the name that we gave it: what the server stored may differ in what it defaulted.
     new = next((rs for rs in sets if _template(rs) == _bare(spec["template"])), None)
+    new = new or next((rs for rs in sets if rs["metadata"]["name"] == by_hash), None)
     old = tuple(rs for rs in sets if rs is not new)
     replicas = spec.get("replicas", 1)
     bounds = Limits(replicas)
@@ -124,6 +127,10 @@ def _rollout(d: Object, owned: Iterable[Object]) -> Rollout:
             replicas, rolling.get("maxSurge", "25%"), rolling.get("maxUnavailable", "25%")
         )
     return Rollout(d, new, old, bounds)
+
+
+def _hash(d: Object) -> str:
+    return pods.code(_bare(d["spec"]["template"]), (d.get("status") or {}).get("collisionCount", 0))
 
 
 def _is_rolling(d: Object) -> bool:
@@ -192,9 +199,9 @@ def _create_new(seen: Observed, state: Rollout, now: float) -> tuple[list[Action
     collisions = (d.get("status") or {}).get("collisionCount", 0)
     total = sum(_replicas(rs) for rs in state.old)
     size = rollout.new_size(state.bounds, 0, total) if _is_rolling(d) else state.desired
-    new = _new_set(state, collisions, size)
+    new = _new_set(state, size)
     if new["metadata"]["name"] in seen.named:
-        # Another template has the same hash: salt it.
+        # The name is taken by a set that is not ours: salt the hash.
         return [
             Patch(KIND, key(d), {"status": {"collisionCount": collisions + 1}}, subresource="status")
         ], None
@@ -207,10 +214,10 @@ def _create_new(seen: Observed, state: Rollout, now: float) -> tuple[list[Action
     return steps + _number(d, new["metadata"]["annotations"][REVISION]), create
 
 
-def _new_set(state: Rollout, collisions: int, size: int) -> Object:
+def _new_set(state: Rollout, size: int) -> Object:
     d = state.deployment
     spec = d["spec"]
-    hashed = pods.code(_bare(spec["template"]), collisions)
+    hashed = _hash(d)
     label = {HASH: hashed}
     labels = {**((spec["template"].get("metadata") or {}).get("labels") or {}), **label}
     selector = {**spec["selector"], "matchLabels": {**(spec["selector"].get("matchLabels") or {}), **label}}
