@@ -7,7 +7,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
-from machine import Machine, on_a_machine
+from tests.network.machine import Machine, on_a_machine
 
 from sampan.config import Config, Ranges
 from sampan.host import netlink

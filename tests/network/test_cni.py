@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from machine import Machine, on_a_machine
+from tests.network.machine import Machine, on_a_machine
 
 from sampan.network import cni
 from sampan.network.attachment import Bandwidth, NetworkError, PortMapping

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from machine import Machine, Objects, call, node, on_a_machine, written
+from tests.network.machine import Machine, Objects, call, node, on_a_machine, written
 
 from sampan.host import netns
 from sampan.network.agent import Agent

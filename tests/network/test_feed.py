@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from machine import Objects
+from tests.network.machine import Objects
 
 from sampan.client.api import ApiError, Change, Unavailable
 from sampan.host import trace

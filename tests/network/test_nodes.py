@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from machine import OUTSIDE, UPLINK, Machine, Objects, call, datagrams, on_a_machine, written
+from tests.network.machine import OUTSIDE, UPLINK, Machine, Objects, call, datagrams, on_a_machine, written
 
 from sampan.config import Config
 from sampan.host import netlink, netns, nft

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from machine import OUTSIDE, UPLINK, UPLINK_MTU, Machine, call, datagrams, node, on_a_machine
+from tests.network.machine import OUTSIDE, UPLINK, UPLINK_MTU, Machine, call, datagrams, node, on_a_machine
 
 from sampan.host import netlink, netns, nft
 from sampan.host.netlink import Netlink

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machine import Machine, node, on_a_machine
+from tests.network.machine import Machine, node, on_a_machine
 
 from sampan.host import nft
 from sampan.machinery.objects import Key

@@ -6,7 +6,18 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from machine import OUTSIDE, UPLINK, Machine, Objects, call, connect, datagrams, node, on_a_machine, written
+from tests.network.machine import (
+    OUTSIDE,
+    UPLINK,
+    Machine,
+    Objects,
+    call,
+    connect,
+    datagrams,
+    node,
+    on_a_machine,
+    written,
+)
 
 from sampan.host import nft
 from sampan.network.feed import Feed
