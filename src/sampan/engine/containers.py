@@ -61,9 +61,13 @@ class Containers:
         self._context, self._sandboxes, self._notify = context, sandboxes, notify
         self.records = Records(context.root / "containers", Container)
         self._live: dict[str, Live] = {}
+        self._configs: dict[str, Any] = {}
 
     def config(self, record: Container) -> Any:
-        return from_json("ContainerConfig", record.config)
+        """The container's ContainerConfig, shared: not to be changed."""
+        if record.id not in self._configs:
+            self._configs[record.id] = from_json("ContainerConfig", record.config)
+        return self._configs[record.id]
 
     def directory(self, record: Container) -> Path:
         return self._context.container_directory(record.id)
@@ -90,8 +94,7 @@ class Containers:
                 rootfs = await asyncio.to_thread(snapshots.prepare, self._context.images, name, image)
             made = await asyncio.to_thread(self._bundle, record, config, sandbox, image, rootfs)
             record.message = "; ".join(made)
-            record.step("prepared")
-            self.records.save(record)
+            self.records.advance(record, "prepared")
         except BaseException:
             await asyncio.shield(self.remove(record, quietly=True))
             raise
@@ -155,8 +158,7 @@ class Containers:
 
         Raises ContainerError with the runtime's words; the container has then exited with 128.
         """
-        record.step("start")
-        self.records.save(record)
+        self.records.advance(record, "start")
         config = self.config(record)
         home, context = self.directory(record), self._context
         try:
@@ -185,9 +187,8 @@ class Containers:
         return found + [option for option, given in wanted.items() if given]
 
     def _running(self, record: Container, begun: Start) -> None:
-        record.step("started")
         record.pid, record.started = begun.pid, begun.time
-        self.records.save(record)
+        self.records.note(record, "started")
         self._watch(record)
         self._notify(record.id, STARTED_EVENT)
 
@@ -233,10 +234,9 @@ class Containers:
         )
 
     def _end(self, record: Container, found: Exit) -> None:
-        record.step("ended")
         record.finished, record.status = found.time, found.status
         record.reason, record.message = reason(found), found.error
-        self.records.save(record)
+        self.records.note(record, "ended")
         self._of(record).ended.set()
         self._notify(record.id, STOPPED_EVENT)
 
@@ -286,11 +286,11 @@ class Containers:
         if live.watch:
             await asyncio.wait({live.watch}, timeout=KILL_TIMEOUT)
             live.watch.cancel()
-        record.step("remove")
-        self.records.save(record)
+        self.records.note(record, "remove")
         await self._clean(record)
         await asyncio.to_thread(self._delete, record)
         self.records.forget(record.id)
+        self._configs.pop(record.id, None)
         self._live.pop(record.id, None)
         if not quietly:
             self._notify(record.id, DELETED_EVENT)
@@ -340,11 +340,16 @@ class Containers:
             raise ContainerError(f"container {record.id} is in {state_name(record)} state")
         return live.session
 
-    async def exec(self, record: Container, argv: Sequence[str], *, tty: bool, stdin: bool) -> Session:
-        """Start one more process in a running container. Raises ContainerError."""
+    async def exec(
+        self, record: Container, argv: Sequence[str], *, tty: bool, stdin: bool, bound: bool = False
+    ) -> Session:
+        """Start one more process in a running container;
+
+        `bound` ends it with the session. Raises ContainerError.
+        """
         self.session(record)
         home = await asyncio.to_thread(self._exec_directory, record, list(argv), tty)
-        options = [o for o, given in {"--tty": tty, "--stdin": stdin}.items() if given]
+        options = [o for o, given in {"--tty": tty, "--stdin": stdin, "--bound": bound}.items() if given]
         runtime = self._context.runtime
         session = None
         try:
@@ -397,7 +402,7 @@ class Containers:
     def _update_spec(self, record: Container, resources: Any) -> None:
         path = self.directory(record) / "config.json"
         made = json.loads(path.read_bytes())
-        config = self.config(record)
+        config = from_json("ContainerConfig", record.config)
         config.linux.resources.CopyFrom(resources)
         kept = made["linux"]["resources"]["devices"]
         made["linux"]["resources"] = {**spec.resources(config), "devices": kept}

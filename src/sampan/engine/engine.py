@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -29,13 +30,16 @@ from sampan.engine.sandboxes import Sandboxes
 from sampan.engine.seams import Connection, Process
 from sampan.engine.streaming import StreamingServer
 from sampan.host import cgroups, trace
+from sampan.host.process import ProcessError
 from sampan.machinery.cri import CriError
-from sampan.network.attachment import Network
+from sampan.network.attachment import Network, NetworkError
 
 if TYPE_CHECKING:
     from sampan.engine.images.registry import Registries
 
 EVENTS_KEPT = 1000
+# What may go wrong on the machine in any call; what a call knows better it tells itself.
+FAILURES = (ContainerError, NetworkError, ProcessError, shims.ShimError, records.IllegalStep)
 
 
 class Engine:
@@ -79,23 +83,35 @@ class Engine:
         # What stats remember of each container or sandbox: CPU at the last look, the writable layer's size.
         self.samples: dict[str, tuple[int, int]] = {}
         self.layers: dict[str, tuple[float, int, int]] = {}
+        self._started = False
         self.problem = "the engine has not started"
 
     async def start(self) -> None:
-        """Build the shim where that has not been done, and take up what an earlier engine left.
+        """Take up what an earlier engine left. Raises OSError, ProcessError.
 
-        Raises ShimError, OSError.
+        Where a program is missing the engine starts all the same: `problem` says which, and pods are refused.
         """
         for directory in (self.context.root, self.context.run):
             directory.mkdir(parents=True, exist_ok=True)
-        self.context.shim = await asyncio.to_thread(shims.build, self.context.root / "bin")
         with trace.span("recover containers", SERVICE):
             await recovery.recover(self.context, self.sandboxes, self.containers)
-        self.problem = ""
+        await self.check()
+        self._started = True
+
+    async def check(self) -> None:
+        """Look whether everything is there that containers need; `problem` says what is not, and what helps."""
+        command = self.context.runtime.command
+        try:
+            self.context.shim = await asyncio.to_thread(shims.build, self.context.root / "bin")
+            self.problem = (
+                "" if shutil.which(command) else f"{command} is not installed: install the package {command}"
+            )
+        except shims.ShimError as e:
+            self.problem = str(e)
 
     async def close(self) -> None:
         """Let go; containers run on under their shims."""
-        self.problem = "the engine has stopped"
+        self._started = False
         await self.streaming.close()
         await self.containers.close()
 
@@ -110,16 +126,12 @@ class Engine:
 
         An engine that has not started, as that of `sampan down`, first takes up what is there.
         """
-        if self.problem:
+        if not self._started:
             await self.start()
-        async with asyncio.TaskGroup() as group:
-            for sandbox in self.sandboxes.records:
-                group.create_task(self._stop_and_remove(sandbox, grace))
+        await together(self._stop_and_remove(sandbox, grace) for sandbox in self.sandboxes.records)
 
     async def _stop_and_remove(self, sandbox: Sandbox, grace: float) -> None:
-        async with asyncio.TaskGroup() as group:
-            for container in self.containers_of(sandbox):
-                group.create_task(self.containers.stop(container, grace))
+        await together(self.containers.stop(container, grace) for container in self.containers_of(sandbox))
         await self.stop_sandbox(sandbox)
         await self.remove_sandbox(sandbox)
 
@@ -136,6 +148,8 @@ class Engine:
             with trace.span(method, SERVICE):
                 async with asyncio.timeout(timeout):
                     return await handler(self, request)
+        except FAILURES as e:
+            raise CriError("UNKNOWN", f"{method} failed: {e}") from e
         except TimeoutError as e:
             raise CriError("DEADLINE_EXCEEDED", f"{method} had not ended after {timeout:g} s") from e
 
@@ -192,9 +206,7 @@ class Engine:
 
     async def stop_sandbox(self, sandbox: Sandbox) -> None:
         """Kill what runs in a sandbox, then take it down. Idempotent."""
-        async with asyncio.TaskGroup() as group:
-            for container in self.containers_of(sandbox):
-                group.create_task(self.containers.stop(container, 0))
+        await together(self.containers.stop(container, 0) for container in self.containers_of(sandbox))
         async with self.lock(sandbox.id):
             if sandbox.state != records.REMOVING and sandbox.id in self.sandboxes.records:
                 await self.sandboxes.stop(sandbox)
@@ -224,10 +236,17 @@ class Engine:
     # The streaming seam
 
     async def exec(
-        self, container_id: str, argv: Sequence[str], *, tty: bool = False, stdin: bool = False
+        self,
+        container_id: str,
+        argv: Sequence[str],
+        *,
+        tty: bool = False,
+        stdin: bool = False,
+        bound: bool = False,
     ) -> Process:
+        record = self.container(container_id)
         with _as_cri():
-            return await self.containers.exec(self.container(container_id), argv, tty=tty, stdin=stdin)
+            return await self.containers.exec(record, argv, tty=tty, stdin=stdin, bound=bound)
 
     async def attach(self, container_id: str) -> Process:
         with _as_cri():
@@ -246,6 +265,13 @@ class Engine:
             raise CriError(
                 "UNAVAILABLE", f"failed to connect to port {port} of sandbox {sandbox_id}: {e}"
             ) from e
+
+
+async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all of it side by side, to the end; then raise the first failure."""
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 @contextlib.contextmanager

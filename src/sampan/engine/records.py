@@ -7,6 +7,7 @@ tables say.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -130,11 +131,34 @@ class Records(Generic[R]):
         return torn
 
     def save(self, record: R) -> None:
-        """Write a record, which is one of all from now on."""
+        """Write a record, which is one of all from now on. Raises OSError, such as for a full disk."""
         self._all[record.id] = record
         path = self._directory / f"{record.id}.new"
-        path.write_text(json.dumps(asdict(record)))
-        os.replace(path, self._directory / f"{record.id}.json")
+        try:
+            path.write_text(json.dumps(asdict(record)))
+            os.replace(path, self._directory / f"{record.id}.json")
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+    def advance(self, record: R, event: str) -> None:
+        """Step and save, or neither. Raises IllegalStep, OSError."""
+        before = record.state
+        record.step(event)
+        try:
+            self.save(record)
+        except OSError:
+            record.state = before
+            raise
+
+    def note(self, record: R, event: str) -> None:
+        """Step, and save if the disk takes it: for what is true already. Raises IllegalStep.
+
+        Where it does not, the file keeps an earlier state, from which recovery comes to the same end.
+        """
+        record.step(event)
+        with contextlib.suppress(OSError):
+            self.save(record)
 
     def forget(self, name: str) -> None:
         """Remove a record; nothing happens when there is none."""

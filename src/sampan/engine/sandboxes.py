@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from sampan.engine import shims
-from sampan.engine.context import Context, from_json, to_json, write
-from sampan.engine.records import READY, Records, Sandbox
+from sampan.engine.context import Context, from_json, to_json
+from sampan.engine.records import READY, STOPPED, Records, Sandbox
 from sampan.engine.runtime import SERVICE
 from sampan.engine.spec import limits
 from sampan.host import cgroups, mounts, namespaces, trace
@@ -82,9 +82,13 @@ class Sandboxes:
     def __init__(self, context: Context):
         self._context = context
         self.records = Records(context.root / "sandboxes", Sandbox)
+        self._configs: dict[str, Any] = {}
 
     def config(self, record: Sandbox) -> Any:
-        return from_json("PodSandboxConfig", record.config)
+        """The sandbox's PodSandboxConfig, shared: not to be changed."""
+        if record.id not in self._configs:
+            self._configs[record.id] = from_json("PodSandboxConfig", record.config)
+        return self._configs[record.id]
 
     async def create(self, name: str, config: Any, handler: str) -> Sandbox:
         """Make a sandbox and attach it to the network; nothing is left of it where that fails."""
@@ -98,9 +102,8 @@ class Sandboxes:
                 await asyncio.to_thread(self._prepare, record, config, owned)
             if "net" in owned:
                 await self._attach(record, config)
-            write(self._file(name, "hosts"), hosts(config.hostname, record.addresses))
-            record.step("attached")
-            self.records.save(record)
+            self._write(name, "hosts", hosts(config.hostname, record.addresses))
+            self.records.advance(record, "attached")
         except BaseException:
             await asyncio.shield(self.discard(record))
             raise
@@ -127,6 +130,12 @@ class Sandboxes:
     def _file(self, name: str, file: str) -> Path:
         return self._context.sandbox_directory(name) / file
 
+    def _write(self, name: str, file: str, text: str) -> None:
+        """A file that every user of the pod may read."""
+        path = self._file(name, file)
+        path.write_text(text)
+        path.chmod(0o644)
+
     def _prepare(self, record: Sandbox, config: Any, owned: set[str]) -> None:
         home = self._context.sandbox_directory(record.id)
         home.mkdir(parents=True, exist_ok=True)
@@ -139,8 +148,8 @@ class Sandboxes:
             flags = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
             mounts.mount("shm", home / "shm", "tmpfs", flags, f"mode=1777,size={SHM_SIZE}")
         own = resolv_conf(config.dns_config)
-        (home / "resolv.conf").write_text(own or Path("/etc/resolv.conf").read_text())
-        (home / "hostname").write_text((config.hostname or os.uname().nodename) + "\n")
+        self._write(record.id, "resolv.conf", own or Path("/etc/resolv.conf").read_text())
+        self._write(record.id, "hostname", (config.hostname or os.uname().nodename) + "\n")
         groups = self._context.cgroups
         groups.create(record.cgroup, cgroups.Limits(**limits(config.linux.resources)))
         if "pid" in owned:
@@ -187,10 +196,8 @@ class Sandboxes:
         with trace.span("network detach", SERVICE, peer="network"):
             await self._context.network.detach(record.id, self._file(record.id, "net"))
         await asyncio.to_thread(self._release, record)
-        was = record.state
-        record.step("stop")
-        if record.state != was:
-            self.records.save(record)
+        if record.state != STOPPED:
+            self.records.note(record, "stop")
 
     def _release(self, record: Sandbox) -> None:
         home = self._context.sandbox_directory(record.id)
@@ -203,10 +210,10 @@ class Sandboxes:
 
     async def remove(self, record: Sandbox) -> None:
         """Forget a stopped sandbox and what it left. Idempotent."""
-        record.step("remove")
-        self.records.save(record)
+        self.records.note(record, "remove")
         await asyncio.to_thread(self._delete, record)
         self.records.forget(record.id)
+        self._configs.pop(record.id, None)
 
     def _delete(self, record: Sandbox) -> None:
         home = self._context.sandbox_directory(record.id)

@@ -8,6 +8,7 @@ directory.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -16,6 +17,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,33 +74,39 @@ def read_exit(directory: Path) -> Exit | None:
 
 
 def build(directory: Path) -> Path:
-    """The shim program, compiled into `directory` unless this very source has been before. Blocks for half a
-    second.
+    """The shim program, compiled unless this very source has been before. Blocks for a third of a second.
 
-    Raises ShimError naming what to install.
+    It is kept beside the source as Python keeps its bytecode, or in `directory` where that cannot be written
+    to. Raises ShimError naming what to install.
     """
-    source = SOURCE.read_bytes()
-    program = directory / f"shim-{hashlib.sha256(source).hexdigest()[:16]}"
-    if program.exists():
-        return program
+    name = f"shim-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}"
+    places = [SOURCE.parent / "__pycache__", directory]
+    for place in places:
+        if (place / name).exists():
+            return place / name
+    for place in places:
+        with contextlib.suppress(OSError):
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=place, prefix=".shim") as temporary:
+                _compile(Path(temporary, name))
+                Path(temporary, name).rename(place / name)
+            return place / name
+    raise ShimError(f"cannot build the container shim: neither {places[0]} nor {places[1]} can be written to")
+
+
+def _compile(target: Path) -> None:
+    """Raises ShimError."""
     compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
     if not compiler:
         raise ShimError("no C compiler to build the container shim: install the packages gcc and libc6-dev")
-    directory.mkdir(parents=True, exist_ok=True)
-    made = directory / f".shim.{os.getpid()}"
     said = ""
     for linking in (["-static"], []):
-        done = subprocess.run(
-            [compiler, "-Os", "-s", *linking, "-o", made, SOURCE], capture_output=True, text=True, timeout=60
-        )
-        said = done.stderr
+        argv = [compiler, "-Os", "-s", *linking, "-o", str(target), str(SOURCE)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
         if done.returncode == 0:
-            made.rename(program)
-            return program
-    made.unlink(missing_ok=True)
-    raise ShimError(
-        f"cannot build the container shim (are gcc and libc6-dev installed?): {said.strip()[-500:]}"
-    )
+            return
+        said = done.stderr.strip()[-500:]
+    raise ShimError(f"cannot build the container shim (are gcc and libc6-dev installed?): {said}")
 
 
 def listener(directory: Path) -> socket.socket:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from running_pods import Pods, busybox
+from tests.engine.running.running_pods import Pods, busybox
 
 from sampan.engine.images.store import ImageStore
 from sampan.host import cgroups, mounts

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.engine.images.image_making import archive, directory, file, put_image, symlink
+
 from sampan.engine.engine import Engine, Logs
 from sampan.engine.images.store import ImageStore
+from sampan.host import mounts
 from sampan.machinery.cri import messages
 from sampan.network.attachment import Attachment, Bandwidth, PortMapping
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "images"))
-
-from image_making import archive, directory, file, put_image, symlink
 
 TOOLS = "sh sleep cat echo true false id env seq dd yes head hostname ls ps nc stty touch kill mount grep wc pwd date"
 
@@ -171,3 +169,21 @@ class Pods:
         """Run to the end and give what it printed, line by line."""
         await self.ended(await self.run(*argv, **fields))
         return [line[3] for line in self.log()]
+
+
+def nothing_left(pods: Pods, home: Path) -> bool:
+    """No mount, directory, record, cgroup, process or attachment of any pod."""
+    left = [m.target for m in mounts.below(home)]
+    for place in (
+        "run/sandboxes",
+        "run/containers",
+        "root/sandboxes",
+        "root/containers",
+        "images/snapshots",
+    ):
+        left += [str(p) for p in (home / place).iterdir()]
+    groups = pods.engine.context.cgroups
+    left += [*groups.children(pods.cgroup), *map(str, groups.processes(pods.cgroup)), *pods.network.attached]
+    left += pods.engine.context.runtime.known()
+    assert left == []
+    return True

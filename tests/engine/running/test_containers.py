@@ -7,11 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from running_pods import Pods, busybox, eventually
+from tests.engine.running.running_pods import Pods, busybox, eventually, nothing_left
 
 from sampan.engine.engine import Logs
 from sampan.engine.images.store import ImageStore
-from sampan.host import mounts
 from sampan.machinery.cri import CriError, messages
 
 pytestmark = pytest.mark.root
@@ -221,24 +220,6 @@ async def test_removing_a_pod_removes_everything(pods: Pods, home: Path) -> None
     assert nothing_left(pods, home)
     with pytest.raises(CriError, match="not found"):
         await pods.status(container)
-
-
-def nothing_left(pods: Pods, home: Path) -> bool:
-    """No mount, directory, record, cgroup, process or attachment of any pod."""
-    left = [m.target for m in mounts.below(home)]
-    for directory in (
-        "run/sandboxes",
-        "run/containers",
-        "root/sandboxes",
-        "root/containers",
-        "images/snapshots",
-    ):
-        left += [str(p) for p in (home / directory).iterdir()]
-    groups = pods.engine.context.cgroups
-    left += [*groups.children(pods.cgroup), *map(str, groups.processes(pods.cgroup)), *pods.network.attached]
-    left += pods.engine.context.runtime.known()
-    assert left == []
-    return True
 
 
 async def test_events_tell_each_step_of_a_container(pods: Pods) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running_pods import Pods, eventually
+from tests.engine.running.running_pods import Pods, eventually
 
 pytestmark = pytest.mark.root
 

@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running_pods import Pods, busybox, eventually
-from test_containers import nothing_left
+from tests.engine.running.running_pods import Pods, busybox, eventually, nothing_left
 
 from sampan.engine import recovery
 from sampan.engine.images.store import ImageStore
@@ -122,7 +121,7 @@ VICTIM = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from running_pods import Pods
+from tests.engine.running.running_pods import Pods
 from sampan.engine.images.store import ImageStore
 
 async def life(pods):
@@ -153,7 +152,15 @@ async def test_an_engine_killed_at_any_moment_leaves_nothing_half_made(home: Pat
     rounds = random.Random(4)
     survivor = ""
     for turn in range(6):
-        argv = [sys.executable, "-c", VICTIM, str(Path(__file__).parent), str(home), cgroup, str(turn * 1000)]
+        argv = [
+            sys.executable,
+            "-c",
+            VICTIM,
+            str(Path(__file__).parents[3]),
+            str(home),
+            cgroup,
+            str(turn * 1000),
+        ]
         victim = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE)
         assert victim.stdout
         assert await victim.stdout.readline() == b"started\n"

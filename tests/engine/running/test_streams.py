@@ -6,7 +6,7 @@ import asyncio
 import signal
 
 import pytest
-from running_pods import Pods
+from tests.engine.running.running_pods import Pods
 
 from sampan.engine.seams import STDERR, STDOUT, Process
 from sampan.machinery.cri import CriError

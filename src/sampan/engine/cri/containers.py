@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sampan.engine.containers import ContainerError, state_name
 from sampan.engine.cri import status
 from sampan.engine.images.model import ImageError
-from sampan.engine.records import CREATED, CREATING, EXITED, READY, REMOVING, IllegalStep
+from sampan.engine.records import CREATED, CREATING, EXITED, READY, REMOVING
 from sampan.engine.spec import SpecError
 from sampan.engine.users import UnknownUser
 from sampan.machinery.cri import CriError, messages
@@ -32,13 +32,16 @@ async def create(engine: Engine, request: Any) -> Any:
     try:
         image = await asyncio.to_thread(engine.context.images.find, config.image.image)
         async with engine.lock(name):
-            await engine.containers.create(name, sandbox, config, image)
+            made = await engine.containers.create(name, sandbox, config, image)
     except ImageError as e:
         raise CriError("NOT_FOUND", f"failed to create container: {e}") from e
     except (SpecError, UnknownUser) as e:
         raise CriError("INVALID_ARGUMENT", f"failed to create container: {e}") from e
     except OSError as e:
         raise CriError("UNKNOWN", f"failed to create container: {e}") from e
+    if sandbox.state != READY:  # it was stopped meanwhile, by somebody who did not see this container
+        await engine.remove_container(made)
+        raise CriError("FAILED_PRECONDITION", f"sandbox {sandbox.id} is not running")
     return messages.CreateContainerResponse(container_id=name)
 
 
@@ -51,7 +54,7 @@ async def start(engine: Engine, request: Any) -> Any:
             raise CriError("FAILED_PRECONDITION", f"sandbox {record.sandbox} is not running")
         try:
             await engine.containers.start(record)
-        except (ContainerError, IllegalStep) as e:
+        except (ContainerError, OSError) as e:
             raise CriError("UNKNOWN", str(e)) from e
     return messages.StartContainerResponse()
 
@@ -59,10 +62,7 @@ async def start(engine: Engine, request: Any) -> Any:
 async def stop(engine: Engine, request: Any) -> Any:
     record = engine.containers.records.get(request.container_id)
     if record:
-        try:
-            await engine.containers.stop(record, max(0, request.timeout))
-        except ContainerError as e:
-            raise CriError("UNKNOWN", str(e)) from e
+        await engine.containers.stop(record, max(0, request.timeout))
     return messages.StopContainerResponse()
 
 
@@ -71,7 +71,7 @@ async def remove(engine: Engine, request: Any) -> Any:
     if record:
         try:
             await engine.remove_container(record)
-        except (ContainerError, OSError) as e:
+        except OSError as e:
             raise CriError("UNKNOWN", f"failed to remove container {record.id}: {e}") from e
     return messages.RemoveContainerResponse()
 

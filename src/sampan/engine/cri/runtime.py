@@ -20,6 +20,8 @@ async def version(engine: Engine, request: Any) -> Any:
 
 async def status(engine: Engine, request: Any) -> Any:
     """The conditions RuntimeReady and NetworkReady, each with what is wrong and how to put it right."""
+    if engine.problem:
+        await engine.check()
     problems = {"RuntimeReady": engine.problem, "NetworkReady": engine.context.network.problem()}
     conditions = [
         messages.RuntimeCondition(

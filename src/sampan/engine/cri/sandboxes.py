@@ -24,6 +24,8 @@ HANDLERS = ("", "runc")
 
 async def run(engine: Engine, request: Any) -> Any:
     config = request.config
+    if engine.problem:
+        raise CriError("UNAVAILABLE", engine.problem)
     if request.runtime_handler not in HANDLERS:
         raise CriError("INVALID_ARGUMENT", f'no runtime for "{request.runtime_handler}" is configured')
     if not config.metadata.name or not config.metadata.uid:
@@ -50,7 +52,7 @@ async def stop(engine: Engine, request: Any) -> Any:
         was_ready = record.state == READY
         try:
             await engine.stop_sandbox(record)
-        except (OSError, NetworkError) as e:
+        except OSError as e:
             raise CriError("UNKNOWN", f"failed to stop sandbox {record.id}: {e}") from e
         if was_ready:
             engine.notify_sandbox(record, STOPPED_EVENT)

@@ -5,7 +5,6 @@ server.
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING, Any
 
 from sampan.engine.seams import STDERR, Process
@@ -21,7 +20,7 @@ async def exec_sync(engine: Engine, request: Any) -> Any:
     """Run a program to its end; of each stream 16 MiB are kept, the rest is read and dropped."""
     if not request.cmd:
         raise CriError("INVALID_ARGUMENT", "ExecSync needs a command")
-    process = await engine.exec(request.container_id, list(request.cmd))
+    process = await engine.exec(request.container_id, list(request.cmd), bound=True)
     try:
         async with asyncio.timeout(request.timeout or None):
             out, err = await _collect(process)
@@ -32,8 +31,6 @@ async def exec_sync(engine: Engine, request: Any) -> Any:
             f"failed to exec in container: timeout {request.timeout}s exceeded: context deadline exceeded",
         ) from e
     finally:
-        # Nothing happens where it has ended.
-        await process.signal(signal.SIGKILL)
         await process.close()
     return messages.ExecSyncResponse(stdout=out, stderr=err, exit_code=status)
 

@@ -10,7 +10,7 @@
  * asked for it, their input to the process. When the process ends it writes the file `exit` and ends too.
  *
  * Options: --log FILE --log-size BYTES --log-files N --oom FILE (a cgroup file with a line `oom_kill N`) --tty --stdin
- * --stdin-once.
+ * --stdin-once --bound (an exec session's process is killed when its client goes).
  *
  * Clients speak frames: a byte that says what it is, four bytes of length (big endian), the payload.
  *   to the shim:   i input   c no more input   r resize (rows, columns: two bytes each)   k signal (a byte)
@@ -50,7 +50,7 @@ enum { LINE = 16384, BATCH = 65536, CLIENTS = 32, FRAME = 32768, STALL_MS = 5000
 
 static const char *log_path, *oom_path;
 static long log_size, log_files = 5;
-static int with_tty, with_stdin, stdin_once, is_exec;
+static int with_tty, with_stdin, stdin_once, is_exec, bound, abandoned;
 
 /* The process's stdout and stderr; with a terminal only the first. `line` holds what has no newline yet. */
 static struct stream { int fd; size_t len; char line[LINE]; } streams[2] = {{.fd = -1}, {.fd = -1}};
@@ -93,6 +93,8 @@ static void drop(struct client *c) {
     int left = 0;
     for (int i = 0; i < CLIENTS; i++) left += clients[i].fd >= 0;
     /* An exec session without its client gets no more input, and a terminal hangs up. */
+    abandoned = bound && !left;
+    if (abandoned && main_pid && !main_known) kill(main_pid, SIGKILL);
     if (!(is_exec && !left) && !(stdin_once && gave)) return;
     if (!with_tty && input_fd >= 0) close(input_fd);
     if (with_tty && streams[0].fd >= 0) { close(streams[0].fd); streams[0].fd = -1; }
@@ -298,6 +300,7 @@ static void started(void) {
     tell_all('s', text, n, 0);
     for (int i = 0; i < EARLY; i++)
         if (main_pid && early[i].pid == main_pid) { main_known = 1; main_status = early[i].status; }
+    if (abandoned && main_pid && !main_known) kill(main_pid, SIGKILL);
 }
 
 static void reap(void) {
@@ -580,6 +583,7 @@ static char **options(char **argv) {
         if (!strcmp(*argv, "--tty")) with_tty = 1;
         else if (!strcmp(*argv, "--stdin")) with_stdin = 1;
         else if (!strcmp(*argv, "--stdin-once")) stdin_once = 1;
+        else if (!strcmp(*argv, "--bound")) bound = 1;
         else if (!argv[1]) return NULL;
         else if (!strcmp(*argv, "--log")) log_path = *++argv;
         else if (!strcmp(*argv, "--log-size")) log_size = atol(*++argv);
