@@ -157,12 +157,27 @@ async def run_node(config: Config, network: NodeNetwork, client: HttpApiClient) 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(exporter.run(), name="spans")
             tasks.create_task(runtime.serve(), name="CRI socket")
+            tasks.create_task(_serve_images(config, network, runtime), name="images' socket")
             tasks.create_task(_agent(config, network, client).run(), name="services and DNS")
             tasks.create_task(kubelet.run(), name="kubelet")
             tasks.create_task(_tell_ready(kubelet), name="readiness")
     finally:
         await runtime.close()
         await client.close()
+
+
+async def _serve_images(config: Config, network: NodeNetwork, runtime: Engine) -> None:
+    """Serve images and builds, with the Docker Engine API's paths, until cancelled."""
+    from sampan.engine.docker import server
+    from sampan.engine.docker.face import Face
+
+    listener = await server.serve(
+        Face(runtime.context.images), config.node_run(network.name) / "engine.sock", 0o600
+    )
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await listener.close(grace=1.0)
 
 
 def _node_client(config: Config, name: str) -> HttpApiClient:

@@ -21,9 +21,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     become_root("stopping a cluster")
     config = _find(arguments)
-    if arguments.delete and not arguments.yes and terminal.tty():
-        if not terminal.confirm(f"Erase cluster {config.name!r} and all that it stored in {config.state}?"):
-            raise Problem("not erased")
+    if arguments.delete and not arguments.yes:
+        _confirm(config)
     from sampan.lifecycle import cluster
 
     try:
@@ -34,6 +33,14 @@ def run(arguments: argparse.Namespace) -> int:
     except cluster.Failed as e:
         raise Problem(str(e)) from e
     return 0
+
+
+def _confirm(config: Config) -> None:
+    """Ask before erasing; where nobody can be asked, the flag was the answer."""
+    if terminal.tty() and not terminal.confirm(
+        f"Erase cluster {config.name!r} with all it stored in {config.state}?"
+    ):
+        raise Problem("not erased")
 
 
 def _find(arguments: argparse.Namespace) -> Config:

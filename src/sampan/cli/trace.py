@@ -21,7 +21,7 @@ OPERATIONS = "/sampan/v1/operations"
 def add(parser: argparse.ArgumentParser) -> None:
     add_name(parser)
     parser.add_argument("id", nargs="?", help="an operation's id or the beginning of it, or `last`")
-    parser.add_argument("-o", "--output", choices=("mermaid", "svg", "json"), default="mermaid")
+    parser.add_argument("-o", "--output", choices=("text", "mermaid", "svg", "json"), default="text")
     parser.add_argument(
         "-f", "--file", type=Path, help="write the drawing there; the ending .svg or .mmd says which"
     )

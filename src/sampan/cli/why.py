@@ -1,4 +1,4 @@
-"""Say in plain words why an object is as it is: its state, what keeps it there, what would help, who changed it last."""
+"""Say in plain words why an object is as it is: its state, what keeps it there, what would help, who changed it."""
 
 from __future__ import annotations
 

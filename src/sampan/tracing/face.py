@@ -1,7 +1,7 @@
 """The HTTP face of the traces: taking spans in (OTLP) and giving operations out.
 
 `POST /v1/traces` is OTLP/HTTP with JSON. Under `/sampan/v1/`: `operations`, `operations/ID` (JSON, or a picture with
-`?format=mermaid|svg`), and `changes?resource=&namespace=&name=`. The API server authenticates and authorizes them as
+`?format=text|mermaid|svg`), and `changes?resource=&namespace=&name=`. The API server authenticates and authorizes them as
 non-resource URLs before they come here.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import orjson
 
 from sampan.http.messages import Request, Response, query
-from sampan.tracing import mermaid, otlp, svg
+from sampan.tracing import mermaid, otlp, svg, text
 from sampan.tracing.collector import Collector
 from sampan.tracing.operations import Operation, changed_something, group, identity, operation
 from sampan.tracing.sequence import sequence
@@ -18,6 +18,12 @@ from sampan.tracing.sequence import sequence
 COLLECT = "/v1/traces"
 OPERATIONS = "/sampan/v1/operations"
 CHANGES = "/sampan/v1/changes"
+# How an operation may be drawn, and the media type of each drawing.
+FORMS = {
+    "text": (text.draw, "text/plain; charset=utf-8"),
+    "mermaid": (mermaid.draw, "text/vnd.mermaid"),
+    "svg": (svg.draw, "image/svg+xml"),
+}
 
 
 class Face:
@@ -66,12 +72,10 @@ class Face:
             return _problem(404, f"no operation {id_!r} is kept; `sampan trace` lists those that are")
         if form == "json":
             return Response(200, otlp_json(made), {"content-type": "application/json"})
-        drawn = sequence(made.title, made.spans)
-        if form == "mermaid":
-            return Response(200, mermaid.draw(drawn).encode(), {"content-type": "text/vnd.mermaid"})
-        if form == "svg":
-            return Response(200, svg.draw(drawn).encode(), {"content-type": "image/svg+xml"})
-        return _problem(400, f"format must be json, mermaid or svg, not {form!r}")
+        if form not in FORMS:
+            return _problem(400, f"format must be json, {' or '.join(FORMS)}, not {form!r}")
+        draw, media = FORMS[form]
+        return Response(200, draw(sequence(made.title, made.spans)).encode(), {"content-type": media})
 
     async def _find(self, id_: str) -> Operation | None:
         traces = await self._collector.session(id_) or [id_]
