@@ -11,11 +11,17 @@ import signal
 import socket
 
 
+# Taken out of the environment at once: they are for this process, and runc, for one, would act on them.
+_NOTIFY_SOCKET = os.environ.pop("NOTIFY_SOCKET", "")
+_LISTEN_PID = os.environ.pop("LISTEN_PID", "")
+_LISTEN_FDS = os.environ.pop("LISTEN_FDS", "0")
+
+
 def listening_sockets() -> list[socket.socket]:
     """The sockets that the manager bound for us, from descriptor 3 on."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+    if str(os.getpid()) != _LISTEN_PID:
         return []
-    found = [socket.socket(fileno=3 + i) for i in range(int(os.environ.get("LISTEN_FDS", "0")))]
+    found = [socket.socket(fileno=3 + i) for i in range(int(_LISTEN_FDS))]
     for s in found:
         s.setblocking(False)
         os.set_inheritable(s.fileno(), False)
@@ -24,13 +30,12 @@ def listening_sockets() -> list[socket.socket]:
 
 def notify(*, ready: bool = False, status: str = "") -> None:
     """Tell the manager that we are ready, or what we are doing."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if not path:
+    if not _NOTIFY_SOCKET:
         return
     lines = [*(["READY=1"] if ready else []), *([f"STATUS={status}"] if status else [])]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         try:
-            sender.sendto("\n".join(lines).encode(), path)
+            sender.sendto("\n".join(lines).encode(), _NOTIFY_SOCKET)
         except OSError:
             pass  # a manager that is away learns it from its successor's adoption
 

@@ -1,8 +1,8 @@
 """The HTTP face of the traces: taking spans in (OTLP) and giving operations out.
 
 `POST /v1/traces` is OTLP/HTTP with JSON. Under `/sampan/v1/`: `operations`, `operations/ID` (JSON, or a picture with
-`?format=text|mermaid|svg`), and `changes?resource=&namespace=&name=`. The API server authenticates and authorizes them as
-non-resource URLs before they come here.
+`?format=text|mermaid|svg`), and `changes?resource=&namespace=&name=`. The API server authenticates and authorizes them
+as non-resource URLs before they come here.
 """
 
 from __future__ import annotations
