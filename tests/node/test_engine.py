@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.node.nodes import Cluster, pod, ready
 
-from conftest import Cluster, pod, ready
 from sampan.engine.engine import Engine
 from sampan.engine.images.store import ImageStore
 from sampan.host import cgroups, mounts

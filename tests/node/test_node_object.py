@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from conftest import Cluster, condition
+from tests.node.nodes import Cluster, condition
+
 from sampan.machinery.cri import CriError
 from sampan.machinery.objects import Object
 from sampan.node import node_object

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from conftest import Cluster, condition, phase, pod, ready
+from tests.node.nodes import Cluster, condition, phase, pod, ready
 
 
 async def test_a_pod_runs_and_is_reported_as_kubectl_expects(cluster: Cluster) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from conftest import Cluster, condition, phase, pod, ready
+from tests.node.nodes import Cluster, condition, phase, pod, ready
+
 from sampan.machinery.cri import CriError
 from sampan.machinery.objects import Object
 

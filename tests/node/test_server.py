@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.node.nodes import Cluster, pod, ready
 
-from conftest import Cluster, pod, ready
 from sampan.http import server as http
 from sampan.http.client import HttpClient
 from sampan.http.tls import client_context, server_context

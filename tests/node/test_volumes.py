@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.node.nodes import Cluster, pod, ready
 
-from conftest import Cluster, pod, ready
 from sampan.host import mounts
 from sampan.machinery.objects import Object
 from sampan.node.volumes import ownership, payload, subpath

@@ -9,7 +9,7 @@ from sampan.machinery.cri import CriError, messages
 from sampan.machinery.objects import Object
 from sampan.node import configs
 from sampan.node.context import Context
-from sampan.node.removing import remove_directory
+from sampan.node.removing import remove
 
 log = logging.getLogger(__name__)
 ATTEMPTS = 5
@@ -25,8 +25,7 @@ async def clean(node: Context, pod: Object) -> None:
         except CriError as e:
             log.warning("removing pod %s from the runtime: %s", uid, e)
             await asyncio.sleep(0.2 * 2**attempt)
-    await asyncio.to_thread(remove_directory, node.pod_directory(uid))
-    await asyncio.to_thread(remove_directory, configs.log_directory(node.host, pod))
+    await asyncio.to_thread(remove, node.pod_directory(uid), configs.log_directory(node.host, pod))
 
 
 async def _runtime(node: Context, uid: str) -> None:

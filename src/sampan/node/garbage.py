@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sampan.machinery.cri import CriError, messages
-from sampan.node.removing import remove_directory
+from sampan.node.removing import remove
 
 if TYPE_CHECKING:
     from sampan.node.kubelet import Kubelet
@@ -135,12 +135,9 @@ async def leftovers(node: Kubelet) -> None:
     uids = set(node.workers)
     context = node.context
     await context.cgroups.orphans(uids)
-    for path in _directories(context.root / "pods"):
-        if path.name not in uids:
-            await asyncio.to_thread(remove_directory, path)
-    for path in _directories(context.host.logs):
-        if path.name.rpartition("_")[2] not in uids:
-            await asyncio.to_thread(remove_directory, path)
+    gone = [p for p in _directories(context.root / "pods") if p.name not in uids]
+    gone += [p for p in _directories(context.host.logs) if p.name.rpartition("_")[2] not in uids]
+    await asyncio.to_thread(remove, *gone)
 
 
 def _directories(path: Path) -> list[Path]:

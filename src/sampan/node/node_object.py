@@ -186,7 +186,7 @@ def difference(old: Object, new: Object) -> Object:
                 patch[name] = late
         elif name == "addresses":
             if old.get(name) != value:
-                patch[name] = [{"$patch": "replace"}, *value]
+                patch[name] = [{"$patch": "replace"}, *value] if old.get(name) else value
         elif old.get(name) != value:
             patch[name] = value
     return patch

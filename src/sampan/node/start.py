@@ -67,9 +67,11 @@ class Starter:
         handler = await self._handler()
         Path(self.config.log_directory).mkdir(parents=True, exist_ok=True)
         try:
-            await self.node.cgroups.create(self.pod)
             request = messages.RunPodSandboxRequest(config=self.config, runtime_handler=handler)
-            done = await self.node.runtime.step("start sandbox", "RunPodSandbox", request)
+            done, _ = await asyncio.gather(
+                self.node.runtime.step("start sandbox", "RunPodSandbox", request),
+                self.node.cgroups.create(self.pod),
+            )
         except (CriError, OSError) as e:
             text = f"Failed to create pod sandbox: {_rpc(e)}"
             self.tell("Warning", "FailedCreatePodSandBox", text)

@@ -333,7 +333,8 @@ def difference(old: Object, new: Object) -> Object:
             if late := [_replaced(before.get(c["type"]), c) for c in value if before.get(c["type"]) != c]:
                 patch[name] = late
         elif old.get(name) != value:
-            patch[name] = [{"$patch": "replace"}, *value] if name in MERGED else value
+            # Lists that are merged by key are replaced as a whole, where there is something to replace.
+            patch[name] = [{"$patch": "replace"}, *value] if name in MERGED and old.get(name) else value
     for name in ("reason", "message", "podIP", "podIPs"):
         if name in old and name not in new:
             patch[name] = None

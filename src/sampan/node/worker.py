@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Coroutine
+from contextlib import AbstractContextManager
 from typing import Any
 
 from sampan.host import trace
@@ -121,12 +122,14 @@ class Worker:
             await self._live()
             for prober in self._probers.values():
                 prober.stop()
-            await self._settle()
+            with self._span():
+                await self._settle()
             while not self.deleted:
                 self._wake.clear()
                 self._report()
                 await self._wake.wait()
-            await self._clean()
+            with self._span():
+                await self._clean()
             await self.reporter.finish()
             reporting.cancel()
 
@@ -233,15 +236,19 @@ class Worker:
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a job within the trace of what caused it; afterwards look again."""
-        meta = self.pod["metadata"]
-        causes = [self.cause] if self.cause else []
         try:
-            with trace.span(f"sync pod {meta.get('namespace')}/{meta['name']}", SERVICE, causes=causes):
+            with self._span():
                 await work
         except Exception:
             log.exception("pod %s: a step failed in an unforeseen way", names.full_name(self.pod))
             self._held[""] = STEP.after(self._held.get(""), self.node.clock())
         self.touch()
+
+    def _span(self) -> AbstractContextManager[trace.Span]:
+        """A span that continues what caused the pod's last change."""
+        meta = self.pod["metadata"]
+        causes = [self.cause] if self.cause else []
+        return trace.span(f"sync pod {meta.get('namespace')}/{meta['name']}", SERVICE, causes=causes)
 
     async def _adopt(self) -> None:
         """A pod that runs already, seen by a new process: its volumes are to be kept up to date again."""

@@ -19,7 +19,7 @@ from sampan.client.api import ApiError, Client, Unavailable
 from sampan.machinery.cri import messages
 from sampan.machinery.objects import Object
 from sampan.node import environment
-from sampan.node.removing import remove_directory
+from sampan.node.removing import remove
 from sampan.node.volumes import (
     config_map,
     downward_api,
@@ -236,8 +236,7 @@ class Volumes:
         self._references.release(uid)
         self._tokens.forget(uid)
         directory = self._root / "pods" / uid
-        for part in ("volume-subpaths", "volumes"):
-            await asyncio.to_thread(remove_directory, directory / part)
+        await asyncio.to_thread(remove, directory / "volume-subpaths", directory / "volumes")
 
     async def close(self) -> None:
         await self._references.close()
