@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -72,6 +73,11 @@ async def test_roles_aggregate_by_label(cluster: Cluster) -> None:
     extra["metadata"]["labels"] = {f"{RBAC}/aggregate-to-view": "true"}
     await cluster.admin.create(f"clusterroles.{RBAC}", extra)
     await cluster.api.local("ann").list("secrets", "default")
+    changes = cluster.admin.watch(f"clusterroles.{RBAC}", fields="metadata.name=view")
+    async with asyncio.timeout(5):
+        async for change in changes:
+            if rule("list", "secrets") in (change.object.get("rules") or ()):
+                break
 
 
 async def test_nobody_grants_what_he_does_not_hold(cluster: Cluster) -> None:

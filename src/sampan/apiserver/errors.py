@@ -131,12 +131,15 @@ def unavailable(message: str) -> ApiError:
     return error(503, "ServiceUnavailable", message)
 
 
-def gateway_timeout(message: str, seconds: int = 1) -> ApiError:
-    details: Object = {
-        "causes": [{"reason": "ResourceVersionTooLarge", "message": message}],
-        "retryAfterSeconds": seconds,
-    }
-    return error(504, "Timeout", f"Timeout: {message}", details)
+def gateway_timeout(message: str) -> ApiError:
+    return error(504, "Timeout", f"Timeout: {message}")
+
+
+def future(asked: int, current: int) -> ApiError:
+    """For a resourceVersion that is not written yet: come again in a second."""
+    message = f"Too large resource version: {asked}, current: {current}"
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    return error(504, "Timeout", f"Timeout: {message}", {"causes": [cause], "retryAfterSeconds": 1})
 
 
 def denied(user: str, asked: Attributes) -> ApiError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sampan.apiserver import errors
 from sampan.apiserver.call import Answer, Call, Made, Many, One, Seen, Stream, User
 from sampan.apiserver.reading import SLICE
+from sampan.apiserver.routing import selected
 from sampan.client.api import Change, Listing, PatchType, Propagation, Unavailable
 from sampan.kinds import registry
 from sampan.kinds.kind import Kind
@@ -42,7 +43,7 @@ class LocalClient:
             found = registry.find(kind)
         except KeyError as e:
             raise errors.no_such_path() from e
-        return Call(
+        call = Call(
             verb=verb,
             kind=found,
             namespace=namespace if found.namespaced else "",
@@ -50,6 +51,9 @@ class LocalClient:
             query={k: [v] for k, v in query.items() if v},
             user=self._user,
         )
+        if "fieldSelector" in call.query:
+            selected(call)
+        return call
 
     async def _run(self, call: Call) -> Answer:
         try:

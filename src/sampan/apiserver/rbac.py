@@ -95,6 +95,8 @@ class Rbac:
         self._bindings: dict[str, _Binding] = {}
         self._of: dict[str, set[str]] = {}
         self._revisions: dict[str, int] = {}
+        # Set whenever a role or binding has changed.
+        self.changed = asyncio.Event()
         self._rules: dict[tuple[str, str], tuple[Rule, ...]] = {}
         self._decisions: dict[tuple[str, tuple[str, ...], Attributes], bool] = {}
 
@@ -124,6 +126,7 @@ class Rbac:
         if revision <= self._revisions.get(key, 0):
             return
         self._revisions[key] = revision
+        self.changed.set()
         self._decisions.clear()
         self._rules.clear()
         plural, _, rest = key.removeprefix(PREFIX).partition("/")
@@ -190,6 +193,16 @@ class Rbac:
         if not aggregation:
             return obj.get("rules") or ()
         return self.aggregated(aggregation, obj["metadata"]["name"])
+
+    def stale(self) -> list[tuple[str, list[Object]]]:
+        """The ClusterRoles whose stored rules are not what they aggregate, and those rules."""
+        found = []
+        for (_, name), obj in self._roles.items():
+            if aggregation := obj.get("aggregationRule"):
+                rules = self.aggregated(aggregation, name)
+                if rules != (obj.get("rules") or []):
+                    found.append((name, rules))
+        return found
 
     def aggregated(self, aggregation: Object, own: str) -> list[Object]:
         """The rules of all ClusterRoles that an aggregation selects, each once."""

@@ -115,9 +115,7 @@ class Reader:
     def _not_in_the_future(self, version: str) -> int:
         revision = parse_version(version)
         if revision > self._store.revision:
-            raise errors.gateway_timeout(
-                f"Too large resource version: {revision}, current: {self._store.revision}"
-            )
+            raise errors.future(revision, self._store.revision)
         return revision
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
-from sampan.apiserver import addresses, bootstrap, chain, errors, housekeeping, rbac
+from sampan.apiserver import addresses, aggregation, bootstrap, chain, errors, housekeeping, rbac
 from sampan.apiserver.admission import Admission
 from sampan.apiserver.call import User
 from sampan.apiserver.codec import Decoded
@@ -82,6 +82,9 @@ class ApiServer:
             for event in loaded:
                 await event.wait()
             await bootstrap.run(self)
+            aggregator = self.local("system:serviceaccount:kube-system:clusterrole-aggregation-controller")
+            await aggregation.aggregate(self.rbac, aggregator)
+        self._run("aggregated roles", aggregation.run(self.rbac, aggregator))
         self._run("housekeeping", housekeeping.run(self.store, self.settings))
         self.ready = True
 

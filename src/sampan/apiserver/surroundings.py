@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Next = Callable[[Call], Awaitable[Answer]]
 log = logging.getLogger(__name__)
 SERVICE = "kube-apiserver"
+# How long a request may take to be answered, as upstream's; a watch or a connection then goes on.
+DEADLINE = 60.0
 
 
 def catch(inner: Next) -> Next:
@@ -27,9 +30,12 @@ def catch(inner: Next) -> Next:
 
     async def step(call: Call) -> Answer:
         try:
-            return await inner(call)
+            async with asyncio.timeout(DEADLINE):
+                return await inner(call)
         except ApiError:
             raise
+        except TimeoutError as e:
+            raise errors.gateway_timeout(f"{call.verb} did not complete within {DEADLINE:g} s") from e
         except StoreError as e:
             raise errors.unavailable(f"the store cannot serve this now: {e}") from e
         except Exception as e:

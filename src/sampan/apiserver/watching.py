@@ -21,6 +21,8 @@ from sampan.store.api import Compacted, Event, Record, Store, Watch
 BOOKMARK_SECONDS = 60.0
 # A watch without timeoutSeconds ends after a random time from here to twice as long, so that they do not end together.
 SHORTEST_SECONDS = 1800.0
+# How many revisions back the causes of initial events are looked up in the log.
+LATELY = 200
 
 
 class Watcher:
@@ -39,9 +41,7 @@ class Watcher:
             page = await self._store.list(one.prefix)
             since, records = page.revision, page.records
         if since > self._store.revision:
-            raise errors.gateway_timeout(
-                f"Too large resource version: {since}, current: {self._store.revision}"
-            )
+            raise errors.future(since, self._store.revision)
         return Stream(call.resource, self._batches(one, records, since, initial))
 
     async def _batches(
@@ -53,10 +53,7 @@ class Watcher:
             raise errors.expired(f"too old resource version: {since} ({e.oldest})") from e
         try:
             for start in range(0, len(records), SLICE):
-                moments = (
-                    Moment(Event(r.key, r.revision, r.value, None, ""))
-                    for r in records[start : start + SLICE]
-                )
+                moments = [await self._initial(r) for r in records[start : start + SLICE]]
                 if batch := one.see(moments):
                     yield batch
                 await asyncio.sleep(0)
@@ -67,6 +64,14 @@ class Watcher:
                 yield batch
         finally:
             source.close()
+
+    async def _initial(self, record: Record) -> Moment:
+        """What is there, as if it came to be now; what was written lately still has its cause, so that work which a
+        crash interrupted goes on in the trace it belongs to.
+        """
+        lately = record.revision > self._store.revision - LATELY
+        cause = await self._store.cause(record.revision) if lately else ""
+        return Moment(Event(record.key, record.revision, record.value, None, cause))
 
     async def _live(self, one: _One, source: Watch) -> AsyncGenerator[list[Seen], None]:
         """Events as they come, until the watch's time is up."""

@@ -21,6 +21,7 @@ from sampan.apiserver.admission import (
     role_escalation,
     service_account,
     service_addresses,
+    storage_protection,
 )
 from sampan.apiserver.call import Call
 from sampan.machinery.objects import Object
@@ -46,6 +47,7 @@ MUTATING: tuple[Row, ...] = (
     Row(pod_tolerations.mutate, "pods", "create"),
     Row(node_taint.mutate, "nodes", "create"),
     Row(default_storage_class.mutate, "persistentvolumeclaims", "create"),
+    Row(storage_protection.mutate, "persistentvolumeclaims persistentvolumes", "create"),
     Row(certificate_requester.mutate, "certificatesigningrequests.certificates.k8s.io", "create"),
     Row(service_addresses.mutate, "services", "create update patch"),
 )
