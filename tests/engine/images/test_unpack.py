@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import stat
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from image_making import archive, directory, file, symlink
 
 from sampan.engine.images import tar
+from sampan.engine.images.model import ImageError
 from sampan.engine.images.tar import Entry, TarError, TarReader
 from sampan.engine.images.unpack import unpack
 
@@ -214,3 +216,13 @@ def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
     whole = archive(file("a", b"x" * 5000))
     with pytest.raises(TarError, match="ends in the middle"):
         into(tmp_path / "r", whole[:2000])
+
+
+def test_gzip_members_in_a_row_are_one_stream() -> None:
+    from sampan.engine.images.compression import Decompressed, gzipped
+
+    data = b"".join(gzipped([b"one "])) + b"".join(gzipped([b"two"]))
+    assert Decompressed(io.BytesIO(data)).read(100) == b"one two"
+    assert gzip.decompress(data) == b"one two"
+    with pytest.raises(ImageError, match="ends too early"):
+        Decompressed(io.BytesIO(data[:-9])).digest()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sampan.engine.images import references, tar
+from sampan.engine.images.ahead import Ahead, looks_like_layer
 from sampan.engine.images.compression import Decompressed
 from sampan.engine.images.model import (
     INDEXES,
@@ -55,6 +56,21 @@ class _Members:
     small: dict[str, bytes] = field(default_factory=dict)
     large: dict[str, Descriptor] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    ahead: dict[str, Ahead] = field(default_factory=dict)  # by blob
+    started: list[Ahead] = field(default_factory=list)
+
+    def unpack(self, manifest: Manifest, config: ImageConfig) -> None:
+        """Unpack an image's layers, with what has been unpacked ahead."""
+        for n, layer in enumerate(manifest.layers[: len(config.diff_ids)]):
+            chain = config.chain[: n + 1]
+            if ahead := self.ahead.pop(layer.digest, None):
+                ahead.adopt(self.store.layers, chain, config.diff_ids[n], layer.digest)
+            self.store.layers.unpack_one(chain, config.diff_ids[n], layer.digest)
+        self.store.layers.unpack(config.diff_ids, manifest.layers)
+
+    def discard(self) -> None:
+        for ahead in self.started:
+            ahead.discard()
 
     def _real(self, path: str) -> str:
         path = posixpath.normpath(path)
@@ -103,22 +119,25 @@ def load(
     `progress` is told the name, size and bytes done of each large member. Raises ImageError.
     """
     with store.adding():
-        members = _read(store, source, progress)
-        if members.has("manifest.json"):
-            found = _docker(members)
-        elif members.has("index.json"):
-            found = _layout(members)
-        else:
-            raise ImageError(
-                "invalid archive: it has neither a manifest.json (docker save) nor an index.json (OCI layout)"
-            )
-        for loaded in found:
-            store.layers.unpack(loaded.image.config.diff_ids, loaded.image.manifest.layers)
-        return found
+        members = _Members(store)
+        try:
+            _read(members, source, progress)
+            if members.has("manifest.json"):
+                found = _docker(members)
+            elif members.has("index.json"):
+                found = _layout(members)
+            else:
+                raise ImageError(
+                    "invalid archive: no manifest.json (docker save) and no index.json (OCI layout)"
+                )
+            for loaded in found:
+                members.unpack(loaded.image)
+            return found
+        finally:
+            members.discard()
 
 
-def _read(store: ImageStore, source: Source, progress: Callable[[str, int, int], None] | None) -> _Members:
-    members = _Members(store)
+def _read(members: _Members, source: Source, progress: Callable[[str, int, int], None] | None) -> None:
     reader = TarReader(Decompressed(source, hashed=False))
     for entry in reader:
         path = posixpath.normpath(entry.name)
@@ -128,19 +147,32 @@ def _read(store: ImageStore, source: Source, progress: Callable[[str, int, int],
         elif entry.kind == tar.FILE and entry.size <= _SMALL:
             members.small[path] = b"".join(reader.pieces())
         elif entry.kind == tar.FILE:
-            members.large[path] = _ingest(store, reader, entry, progress)
-    return members
+            members.large[path] = _ingest(members, reader, entry, progress)
 
 
 def _ingest(
-    store: ImageStore, reader: TarReader, entry: Entry, progress: Callable[[str, int, int], None] | None
+    members: _Members, reader: TarReader, entry: Entry, progress: Callable[[str, int, int], None] | None
 ) -> Descriptor:
-    with store.blobs.ingest() as blob:
-        for piece in reader.pieces():
-            blob.write(piece)
-            if progress:
-                progress(entry.name, entry.size, blob.size)
-        return Descriptor("", blob.commit(), blob.size)
+    """Store a large member, and unpack it meanwhile where it may be a layer."""
+    ahead: Ahead | None = None
+    with members.store.blobs.ingest() as blob:
+        try:
+            for piece in reader.pieces():
+                if not blob.size and looks_like_layer(piece):
+                    ahead = Ahead(members.store)
+                if ahead:
+                    ahead.feed(piece)
+                blob.write(piece)
+                if progress:
+                    progress(entry.name, entry.size, blob.size)
+            digest = blob.commit()
+        finally:
+            if ahead:
+                ahead.finish()
+                members.started.append(ahead)
+    if ahead:
+        members.ahead[digest] = ahead
+    return Descriptor("", digest, blob.size)
 
 
 def _docker(members: _Members) -> list[Loaded]:
@@ -158,7 +190,7 @@ def _docker(members: _Members) -> list[Loaded]:
         layers = [_typed(members.store, x) for x in layers]
         manifest = members.store.blobs.put(_kept(members, config) or make_manifest(config, layers))
         names = [references.parse(n) for n in each.get("RepoTags") or ()]
-        found.append(_put(members.store, manifest.digest, names))
+        found.append(_put(members, manifest.digest, names))
     return found
 
 
@@ -196,7 +228,7 @@ def _layout(members: _Members) -> list[Loaded]:
         parsed = Manifest.parse(members.store.blobs.read(manifest.digest))
         for part in (parsed.config, *parsed.layers):
             members.content(part.digest, part.media_type)
-        found.append(_put(members.store, manifest.digest, _names(entry.annotations)))
+        found.append(_put(members, manifest.digest, _names(entry.annotations)))
     return found
 
 
@@ -212,10 +244,11 @@ def _names(annotations: dict[str, str]) -> list[Reference]:
     return []
 
 
-def _put(store: ImageStore, manifest: str, names: Sequence[Reference]) -> Loaded:
-    image = store.put(manifest, names)
-    ImageConfig.parse(store.blobs.read(image.id))
-    return Loaded(image, tuple(n.familiar for n in names))
+def _put(members: _Members, digest: str, names: Sequence[Reference]) -> Loaded:
+    """Make an image of a manifest once its layers have been unpacked, so that a damaged one never gets a name."""
+    manifest = Manifest.parse(members.store.blobs.read(digest))
+    members.unpack(manifest, ImageConfig.parse(members.store.blobs.read(manifest.config.digest)))
+    return Loaded(members.store.put(digest, names), tuple(n.familiar for n in names))
 
 
 def save(store: ImageStore, names: Sequence[str]) -> Iterator[bytes]:

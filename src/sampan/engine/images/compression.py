@@ -44,15 +44,17 @@ def decompressor(head: bytes) -> Callable[[], _Decompressor] | None:
 
 
 class Decompressed:
-    """Read a stream that may be compressed; `digest()` is then that of what was read. Concatenated members are one."""
+    """Read a stream that may be compressed; `digest()` is then that of what was read. Concatenated members are one.
 
-    def __init__(self, source: Source, *, hashed: bool = True):
+    `hashed` off does without the digest; `plain` off likewise where the stream is not compressed.
+    """
+
+    def __init__(self, source: Source, *, hashed: bool = True, plain: bool = True):
         self._source = source
-        self._hash = hashlib.sha256() if hashed else None
         self._buffer = bytearray()
         head = source.read(512)
         make = decompressor(head)
-        self.compressed = make is not None
+        self._hash = hashlib.sha256() if hashed and (plain or make) else None
         self._pieces = self._inflate(make, head) if make else self._plain(head)
 
     def read(self, size: int, /) -> bytes:
@@ -68,11 +70,10 @@ class Decompressed:
         return data
 
     def digest(self) -> str:
-        """Reads on to the end; the digest of the whole."""
+        """Reads on to the end; the digest of the whole, empty where none was wanted."""
         while self.read(_PIECE):
             pass
-        assert self._hash
-        return "sha256:" + self._hash.hexdigest()
+        return "sha256:" + self._hash.hexdigest() if self._hash else ""
 
     def _plain(self, head: bytes) -> Iterator[bytes]:
         if head:

@@ -85,7 +85,7 @@ class Layers:
             try:
                 with self._blobs.open(blob) as f:
                     stream = Decompressed(f, hashed=blob != diff_id)
-                    size = unpack(stream, target, [self.path(c) for c in reversed(chain[:-1])])
+                    size = unpack(stream, target, [self.path(c) for c in reversed(chain[:-1])]).size
                     if blob != diff_id and stream.digest() != diff_id:
                         raise DigestMismatch(
                             f"layer {blob} does not unpack to {diff_id}; the image is damaged"

@@ -297,7 +297,10 @@ class ImageStore:
             except BlockingIOError:
                 return 0
             self._wanted.unlink(missing_ok=True)
-            blobs, layers = self._needed()
+            try:
+                blobs, layers = self._needed()
+            except (ValueError, KeyError, ImageError, OSError):
+                return 0  # a file of ours is damaged: nobody knows what it needed, so everything stays
             freed = sum(self.blobs.remove(d) for d in list(self.blobs) if d not in blobs)
             for chain in list(self.layers):
                 if chain not in layers:

@@ -15,6 +15,7 @@ import os
 import shutil
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sampan.engine.images import tar
@@ -50,6 +51,7 @@ class Tree:
     def __init__(self, root: Path | int, lowers: Sequence[Path] = ()):
         self._root = os.dup(root) if isinstance(root, int) else os.open(root, _DIRECTORY)
         self._lowers = lowers
+        self.implied = False  # whether a directory was made that nobody asked for by itself
         self._open: dict[tuple[str, ...], int] = {}
 
     def close(self) -> None:
@@ -126,6 +128,7 @@ class Tree:
 
     def _make_like_below(self, fd: int, word: str, above: Sequence[str]) -> None:
         """A directory the archive left out looks as it does in the layer below, else root's and 0755."""
+        self.implied = True
         os.mkdir(word, 0o755, dir_fd=fd)
         for lower in self._lowers:
             try:
@@ -264,8 +267,22 @@ def look_like(directory: Path, other: Path) -> None:
     os.chmod(directory, stat.S_IMODE(found.st_mode))
 
 
-def unpack(source: Source, root: Path | int, lowers: Sequence[Path] = (), *, whiteouts: bool = True) -> int:
-    """Unpack an archive into the directory `root`; returns the bytes of its files.
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What `unpack` did: the bytes of all files, and whether the result would be another with other layers below.
+
+    `implied`: the archive left out directories that it has files in; `rooted`: it describes the root itself.
+    """
+
+    size: int
+    implied: bool
+    rooted: bool
+
+
+def unpack(
+    source: Source, root: Path | int, lowers: Sequence[Path] = (), *, whiteouts: bool = True
+) -> Unpacked:
+    """Unpack an archive into the directory `root`.
 
     `whiteouts` off takes `.wh.` names as ordinary ones, for archives that are no layers. Raises TarError, OSError.
     """
@@ -284,9 +301,9 @@ def unpack(source: Source, root: Path | int, lowers: Sequence[Path] = (), *, whi
             total += _extract(tree, reader, entry, words, times)
         for words, mtime in reversed(times):
             tree.set_time(words, mtime)
+        return Unpacked(total, tree.implied, any(not words for words, _ in times))
     finally:
         tree.close()
-    return total
 
 
 def _hide(tree: Tree, words: list[str]) -> None:
