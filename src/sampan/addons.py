@@ -50,8 +50,14 @@ async def create(client: Client, config: Config) -> None:
     """Create what is absent."""
     for obj in objects(config):
         kind = "services" if obj["kind"] == "Service" else "storageclasses.storage.k8s.io"
-        try:
-            await client.create(kind, obj)
-        except ApiError as e:
-            if e.reason != "AlreadyExists":
-                raise
+        await _create(client, kind, obj)
+
+
+async def _create(client: Client, kind: str, obj: Object) -> None:
+    """Look first: a service whose address is taken, by itself too, is refused as invalid and not as existing."""
+    try:
+        await client.get(kind, obj["metadata"]["name"], obj["metadata"].get("namespace", ""))
+    except ApiError as e:
+        if e.reason != "NotFound":
+            raise
+        await client.create(kind, obj)

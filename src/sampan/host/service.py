@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 
-
 # Taken out of the environment at once: they are for this process, and runc, for one, would act on them.
 _NOTIFY_SOCKET = os.environ.pop("NOTIFY_SOCKET", "")
 _LISTEN_PID = os.environ.pop("LISTEN_PID", "")
