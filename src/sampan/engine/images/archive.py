@@ -123,16 +123,10 @@ def load(
         try:
             _read(members, source, progress)
             if members.has("manifest.json"):
-                found = _docker(members)
-            elif members.has("index.json"):
-                found = _layout(members)
-            else:
-                raise ImageError(
-                    "invalid archive: no manifest.json (docker save) and no index.json (OCI layout)"
-                )
-            for loaded in found:
-                members.unpack(loaded.image)
-            return found
+                return _docker(members)
+            if members.has("index.json"):
+                return _layout(members)
+            raise ImageError("invalid archive: no manifest.json (docker save) and no index.json (OCI layout)")
         finally:
             members.discard()
 
