@@ -1,6 +1,7 @@
 """The order in which every request passes through the API server.
 
     catch           what fails becomes a Status; nothing else ever leaves
+    limit           the deadline of a request
     render          the answer as a response: JSON, a table, a stream of watch events
     authenticate    who asks: client certificate, bearer token, or anonymous   (local clients enter after this)
     span            the work as a span, the cause of whatever the call writes
@@ -29,7 +30,7 @@ from sampan.apiserver.call import Answer, Call
 from sampan.apiserver.dispatch import dispatch
 from sampan.apiserver.impersonation import impersonate
 from sampan.apiserver.rendering import render
-from sampan.apiserver.surroundings import catch, measure, span
+from sampan.apiserver.surroundings import catch, limit, measure, span
 
 if TYPE_CHECKING:
     from sampan.apiserver.server import ApiServer
@@ -39,7 +40,7 @@ Next = Callable[[Call], Awaitable[Answer]]
 
 def remote(server: ApiServer) -> Next:
     """What requests over HTTP pass."""
-    return catch(render(authenticate(server, local(server))))
+    return catch(limit(render(authenticate(server, local(server)))))
 
 
 def local(server: ApiServer) -> Next:

@@ -1,4 +1,4 @@
-"""The outer steps of the chain: `catch`, `span`, `measure`."""
+"""The outer steps of the chain: `catch`, `limit`, `span`, `measure`."""
 
 from __future__ import annotations
 
@@ -30,12 +30,9 @@ def catch(inner: Next) -> Next:
 
     async def step(call: Call) -> Answer:
         try:
-            async with asyncio.timeout(DEADLINE):
-                return await inner(call)
+            return await inner(call)
         except ApiError:
             raise
-        except TimeoutError as e:
-            raise errors.gateway_timeout(f"{call.verb} did not complete within {DEADLINE:g} s") from e
         except StoreError as e:
             raise errors.unavailable(f"the store cannot serve this now: {e}") from e
         except Exception as e:
@@ -43,6 +40,19 @@ def catch(inner: Next) -> Next:
             raise errors.internal(
                 f"{type(e).__name__} while serving {call.verb}; the server's log says more"
             ) from e
+
+    return step
+
+
+def limit(inner: Next) -> Next:
+    """No request waits for ever. (Local clients have their own deadline.)"""
+
+    async def step(call: Call) -> Answer:
+        try:
+            async with asyncio.timeout(DEADLINE):
+                return await inner(call)
+        except TimeoutError as e:
+            raise errors.gateway_timeout(f"{call.verb} did not complete within {DEADLINE:g} s") from e
 
     return step
 
