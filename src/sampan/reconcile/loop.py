@@ -85,9 +85,8 @@ class Runner:
         self._slots = asyncio.Semaphore(controller.workers)
         self._progress = Progress(informers)
         self._pending: dict[Key, tuple[float, list[Written]]] = {}
-        # Keys that wait for their own writes to be seen, or for a retry, with the causes of their waking.
+        # Keys that wait for their own writes to be seen.
         self._parked: set[Key] = set()
-        self._carried: dict[Key, list[trace.Cause]] = {}
         self._faults: dict[Key, str] = {}
         self._kinds = {watch.kind for watch in controller.watches}
         self._subject = controller.subject or controller.watches[0].kind
@@ -135,12 +134,10 @@ class Runner:
 
     async def _work(self, key: Key, causes: list[trace.Cause]) -> None:
         now = asyncio.get_running_loop().time()
-        causes = self._carried.pop(key, []) + causes
         try:
             if not self._caught_up(key) and now < self._pending[key][0]:
                 self._parked.add(key)
-                self._carried[key] = causes
-                self._queue.add_at(key, self._pending[key][0])
+                self._queue.add_at(key, self._pending[key][0], causes)
                 return
             self._pending.pop(key, None)
             self._parked.discard(key)
@@ -148,6 +145,8 @@ class Runner:
             self._queue.forget(key)
             self._faults.pop(key, None)
         except (ApiError, Unavailable, actions.Stale) as e:
+            if isinstance(e, ApiError) and _in_vain(e):
+                return
             expected = isinstance(e, actions.Stale) or (isinstance(e, ApiError) and e.reason == "Conflict")
             if not expected and self._faults.get(key) != str(e):
                 # Once: what cannot succeed is tried for ever, more and more rarely.
@@ -192,5 +191,10 @@ class Runner:
         return key not in self._pending or all(map(self._progress.seen, self._pending[key][1]))
 
     def _retry(self, key: Key, causes: list[trace.Cause]) -> None:
-        self._carried[key] = causes
-        self._queue.retry(key, asyncio.get_running_loop().time())
+        self._queue.retry(key, asyncio.get_running_loop().time(), causes)
+
+
+def _in_vain(e: ApiError) -> bool:
+    """Whether trying again is senseless: nothing can be made in a namespace that is being deleted."""
+    causes = (e.status.get("details") or {}).get("causes") or ()
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)

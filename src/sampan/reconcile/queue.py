@@ -34,6 +34,8 @@ class Queue:
         self._due: dict[Key, float] = {}
         self._later: list[tuple[float, Key]] = []
         self._failures: dict[Key, int] = {}
+        # Causes of keys that wait for their time.
+        self._carried: dict[Key, list[Cause]] = {}
 
     def __len__(self) -> int:
         """How many keys wait, not counting those that are due later."""
@@ -42,19 +44,19 @@ class Queue:
     def add(self, key: Key, causes: Iterable[Cause] = ()) -> None:
         """Wake `key` now; while it is being worked on, it waits until that is done."""
         where = self._meanwhile if key in self._active else self._waiting
-        known = where.setdefault(key, [])
-        known.extend(c for c in causes if c not in known and len(known) < MOST_CAUSES)
+        _extend(where.setdefault(key, self._carried.pop(key, [])), causes)
 
-    def add_at(self, key: Key, when: float) -> None:
-        """Wake `key` at `when`, unless something wakes it earlier by `add_at`."""
+    def add_at(self, key: Key, when: float, causes: Iterable[Cause] = ()) -> None:
+        """Wake `key` at `when`, unless something wakes it earlier by `add_at`; `causes` wait with it."""
+        _extend(self._carried.setdefault(key, []), causes)
         if when < self._due.get(key, float("inf")):
             self._due[key] = when
             heapq.heappush(self._later, (when, key))
 
-    def retry(self, key: Key, now: float) -> float:
-        """Wake `key` after its backoff; return the delay in seconds."""
+    def retry(self, key: Key, now: float, causes: Iterable[Cause] = ()) -> float:
+        """Wake `key` after its backoff, with the causes of its failed work; return the delay in seconds."""
         delay = self.backoff(key)
-        self.add_at(key, now + delay)
+        self.add_at(key, now + delay, causes)
         return delay
 
     def backoff(self, key: Key) -> float:
@@ -92,3 +94,7 @@ class Queue:
             _, key = heapq.heappop(self._later)
             del self._due[key]
             self.add(key)
+
+
+def _extend(known: list[Cause], causes: Iterable[Cause]) -> None:
+    known.extend(c for c in causes if c not in known and len(known) < MOST_CAUSES)

@@ -121,7 +121,7 @@ class Scheduler:
         for outcome in place(self._snapshot, [pod for pod, _ in batch]):
             why = causes[outcome.pod["metadata"]["uid"]]
             name = f"schedule {key(outcome.pod)}"
-            work = self._bind(outcome) if isinstance(outcome, Binding) else self._tell(outcome)
+            work = self._bind(outcome) if isinstance(outcome, Binding) else self._tell(outcome, why)
             binders.create_task(self._traced(name, why, began, outcome.pod, work), name=name)
 
     async def _traced(
@@ -172,11 +172,11 @@ class Scheduler:
         claim = self._informers.get("persistentvolumeclaims", name)
         return claim is not None and (claim.get("status") or {}).get("phase") == "Bound"
 
-    async def _tell(self, outcome: Failure) -> None:
+    async def _tell(self, outcome: Failure, causes: list[trace.Cause]) -> None:
         """Note why the pod has no node, and let it wait for a change that may help."""
         pod, name = outcome.pod, key(outcome.pod)
         now = asyncio.get_running_loop().time()
-        self._unplaced[name] = _Unplaced(now + self._queue.backoff(name), _is_picky(pod))
+        self._unplaced[name] = _Unplaced(now + self._queue.backoff(name), _is_picky(pod), tuple(causes))
         self._queue.add_at(name, now + SWEEP)
         self._recorder.emit(pod, "Warning", "FailedScheduling", outcome.message)
         known = (pod.get("status") or {}).get("conditions") or ()
@@ -257,10 +257,8 @@ class Scheduler:
             if picky_only and not waiting.picky:
                 continue
             del self._unplaced[name]
-            if waiting.earliest <= now:
-                self._queue.add(name, causes)
-            else:
-                self._queue.add_at(name, waiting.earliest)
+            # It goes on with the trace that made it; what helped is a link.
+            self._queue.add_at(name, max(now, waiting.earliest), (*waiting.causes, *causes))
             self._woken.set()
 
 
@@ -270,6 +268,7 @@ class _Unplaced:
 
     earliest: float
     picky: bool
+    causes: tuple[trace.Cause, ...]
 
 
 def _is_picky(pod: Object) -> bool:
