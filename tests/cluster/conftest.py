@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.busybox import archive
 
+from sampan.machinery.objects import Object
 from sampan.testing import Cluster, cluster
 
 
@@ -21,6 +23,26 @@ class Space:
 
     def kubectl(self, *words: str, input: str = "", timeout: float = 60.0, check: bool = True) -> str:
         return self.cluster.kubectl("-n", self.name, *words, input=input, timeout=timeout, check=check)
+
+    def apply(self, *manifests: str) -> None:
+        self.kubectl("apply", "-f", "-", input="\n---\n".join(manifests))
+
+    def get(self, kind: str, name: str) -> Object:
+        found: Object = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+        return found
+
+    def list(self, kind: str, *words: str) -> list[Object]:
+        found: list[Object] = json.loads(self.kubectl("get", kind, *words, "-o", "json"))["items"]
+        return found
+
+    def ready(self, pod: str) -> None:
+        """Wait until a pod is Ready."""
+        self.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=60s")
+
+    def ended(self, pod: str, phase: str = "Succeeded") -> str:
+        """Wait until a pod has ended in this phase; returns its log."""
+        self.kubectl("wait", f"--for=jsonpath={{.status.phase}}={phase}", f"pod/{pod}", "--timeout=60s")
+        return self.kubectl("logs", pod)
 
     def popen(self, *words: str) -> subprocess.Popen[str]:
         """A kubectl that goes on while the test does something else."""

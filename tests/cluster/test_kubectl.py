@@ -13,11 +13,11 @@ import subprocess
 import termios
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.cluster.conftest import Space
+from tests.cluster.waiting import eventually
 
 from sampan.cli.kubectl import program
 
@@ -41,15 +41,6 @@ spec:
         ports: [{containerPort: 8080, name: http}]
         readinessProbe: {httpGet: {path: /, port: http}, periodSeconds: 1}
 """
-
-
-def eventually(what: Callable[[], object], seconds: float = 30.0) -> object:
-    """Wait until `what()` is true, and return it; its last false answer is in the failure."""
-    deadline = time.monotonic() + seconds
-    while not (answer := what()):
-        assert time.monotonic() < deadline, f"still {answer!r}"
-        time.sleep(0.1)
-    return answer
 
 
 @pytest.fixture
