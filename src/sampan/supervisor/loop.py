@@ -107,9 +107,12 @@ class Supervisor:
         for name, (pid, born) in known.items():
             process = self.processes.get(name)
             if process and birth(pid) == born:
+                try:
+                    process.sockets = spawn.adopt_sockets(pid, len(process.spec.listen))
+                except OSError:
+                    continue  # it is just dying, and is started anew
                 process.life = Life(state="ready", since=time.monotonic())
                 process.been_ready = True
-                process.sockets = spawn.adopt_sockets(pid, len(process.spec.listen))
                 self._follow(process, pid)
 
     def _bind(self) -> None:
