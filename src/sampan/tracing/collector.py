@@ -34,6 +34,8 @@ _COLUMNS = "trace, id, parent, name, service, peer, start, end, error, attribute
 _READS = ("get", "list", "watch")
 _HEARTBEATS = ("leases.coordination.k8s.io", "events", "events.events.k8s.io")
 _SERVER = "kube-apiserver"
+# Probes come every few seconds; one that changes anything is told by the report that follows.
+_PULSE = ("event ", "report node", "probe", "ExecSync", "runc exec")
 
 
 def worth_keeping(span: Span) -> bool:
@@ -41,7 +43,7 @@ def worth_keeping(span: Span) -> bool:
     said = span.attributes
     if said.get("kubectl.session"):
         return said.get("verb") != "watch"
-    if said.get("resource") in _HEARTBEATS or span.name.startswith(("event ", "report node")):
+    if said.get("resource") in _HEARTBEATS or (span.name.startswith(_PULSE) and not span.error):
         return False
     if span.service == _SERVER and not said.get("resource"):
         return False

@@ -2,17 +2,21 @@
 
 From spans: a request is a message from who asked to the API server; another span whose parent ran elsewhere, from the
 parent's service to its own; one with a peer, to the peer, unless the peer left a span of its own; any other, own work.
-Equal neighbours are folded into one with a count.
+Equal neighbours are folded into one with a count;
+reads are left out where the operation wrote.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass, replace
 
 from sampan.host.trace import Span
 
 PERSON = "you"
+# CRI calls that change nothing.
+LOOKS = ("PodSandboxStatus", "ContainerStatus", "ImageStatus", "Status", "Version")
 SERVER = "kube-apiserver"
 
 
@@ -49,13 +53,26 @@ def sequence(title: str, spans: Iterable[Span], *, most: int = 60) -> Sequence:
         return Sequence(title, (), (), 0.0)
     begun = ordered[0].start
     by_id = {s.cause.span_id: s for s in ordered}
-    answered = {(s.parent, s.service) for s in ordered}
-    told = (s for s in ordered if (s.cause.span_id, s.peer) not in answered)
-    folded = fold(_message(s, by_id.get(s.parent), begun) for s in told)
+    folded = fold(_message(s, by_id.get(s.parent), begun) for s in telling(ordered))
     shown = folded[:most]
     people = dict.fromkeys(name for m in shown for name in (m.source, m.target))
     ended = max(s.end for s in ordered)
     return Sequence(title, tuple(people), tuple(shown), (ended - begun) / 1e6, len(folded) - len(shown))
+
+
+def telling(spans: Sequence_[Span]) -> list[Span]:
+    """The spans worth a line: without requests that a peer's own span shows, and without reads beside writes."""
+    services = {s.cause.span_id: s.service for s in spans}
+    answered = {s.parent for s in spans if services.get(s.parent, s.service) != s.service}
+    asked = [s for s in spans if not (s.peer and s.service != SERVER and s.cause.span_id in answered)]
+    return [s for s in asked if not _reads(s)] or asked
+
+
+def _reads(span: Span) -> bool:
+    """Whether a span only looks: a GET or list of the API, or a query of the container runtime."""
+    return (
+        span.attributes.get("verb") in ("get", "list") or span.name in LOOKS or span.name.startswith("List")
+    )
 
 
 def _message(span: Span, parent: Span | None, begun: int) -> Message:
