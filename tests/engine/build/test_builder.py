@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import os
-import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,10 @@ import pytest
 
 from sampan.engine.build.builder import BuildFailed
 from sampan.engine.build.dockerfile import DockerfileError
+from sampan.engine.build.running import abandon
 from sampan.engine.images import archive
 from sampan.engine.images.store import ImageStore
+from sampan.host import mounts, process
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -208,7 +210,7 @@ async def test_a_cancelled_build_ends_its_processes(bench: Bench) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert subprocess.run(["pgrep", "-f", "sleep 987654"], capture_output=True).stdout == b""  # noqa: ASYNC221
+    assert (await process.run("pgrep", "-f", "sleep 987654", check=False)).stdout == b""
     assert os.listdir(bench.store.scratch.path) == []
 
 
@@ -276,3 +278,30 @@ async def test_a_built_image_loads_elsewhere_whole(bench: Bench, tmp_path: Path)
     assert (loaded.image.id, loaded.names) == (image.id, ("thing:1",))
     assert json.loads(json.dumps(loaded.image.config.raw)) == image.config.raw
     other.close()
+
+
+async def test_what_a_killed_builder_leaves_is_taken_away(bench: Bench, tmp_path: Path) -> None:
+    bench.write("Dockerfile", "FROM busybox\nRUN echo started; sleep 876543\n")
+    program = f"""if True:
+        import asyncio, sys
+        from pathlib import Path
+        from sampan.engine.build.builder import Options, build
+        from sampan.engine.images.store import ImageStore
+        say = lambda text: print(text, end="", flush=True)
+        store, context = ImageStore(Path({str(bench.store.root)!r})), Path({str(bench.context)!r})
+        asyncio.run(build(store, context, Options(), say, None))
+    """
+    builder = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
+    )
+    assert builder.stdout
+    async with asyncio.timeout(20):
+        while await builder.stdout.readline() != b"started\n":
+            pass
+    builder.kill()
+    await builder.wait()
+    assert mounts.below(bench.store.root)
+    await asyncio.to_thread(bench.store.clean, abandon)
+    assert mounts.below(bench.store.root) == []
+    assert bench.store.scratch.alone()
+    assert (await process.run("pgrep", "-f", "sleep 876543", check=False)).stdout == b""

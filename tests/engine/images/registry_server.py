@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import ssl
+import sys
 import threading
 import uuid
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ class Registry:
             here = registry
             scheme = "https" if certificate else "http"
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -66,6 +67,12 @@ class Registry:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError | ssl.SSLError):  # clients may leave
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

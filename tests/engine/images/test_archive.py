@@ -17,6 +17,7 @@ from sampan.engine.images import archive
 from sampan.engine.images.compression import gzipped
 from sampan.engine.images.model import ImageError, digest_of
 from sampan.engine.images.store import ImageStore
+from sampan.host import mounts
 
 # Larger than what is kept in memory, and not to be compressed, so that it is unpacked ahead.
 LARGE = random.Random(1).randbytes(2_000_000)
@@ -121,3 +122,22 @@ def test_damaged_archives_leave_nothing(store: ImageStore, data: bytes, says: st
     assert store.all() == []
     store.collect()
     assert list(store.blobs) == []
+
+
+@pytest.mark.root
+def test_a_full_disk_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+    root = tmp_path / "full"
+    root.mkdir()
+    mounts.mount("tmpfs", root, "tmpfs", 0, "size=4m")
+    try:
+        store = ImageStore(root)
+        small = put_image(store, tar_of(file("f", b"1")), names=("docker.io/library/small:1",))
+        with pytest.raises(OSError, match="No space left"):
+            archive.load(store, io.BytesIO(docker_archive(BOTTOM, TOP)))
+        assert os.listdir(store.scratch.path) == []
+        assert [i.id for i in store.all()] == [small.id]
+        store.collect()
+        assert store.unpack(store.find("small:1"))
+        store.close()
+    finally:
+        mounts.unmount(root, lazy=True)

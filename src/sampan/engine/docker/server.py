@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import re
@@ -111,8 +112,19 @@ def _with_headers(response: Response) -> Response:
     return response
 
 
+def _clean(face: Face) -> None:
+    if not face.store.scratch.alone():
+        from sampan.engine.build.running import abandon
+
+        face.store.clean(abandon)
+
+
 async def serve(face: Face, path: str | os.PathLike[str], mode: int = 0o660) -> Server:
-    """Serve at a unix socket, which root and its group may use: who can build can become root."""
+    """Serve at a unix socket, which root and its group may use: who can build can become root.
+
+    First ends what a process that was killed has left of its builds, pulls and loads.
+    """
+    await asyncio.to_thread(_clean, face)
 
     async def handler(request: Request) -> Response:
         return await handle(face, request)

@@ -177,6 +177,10 @@ def _docker(members: _Members) -> list[Loaded]:
         listed = json.loads(members.text("manifest.json"))
     except ValueError as e:
         raise ImageError(f"invalid archive: manifest.json is not JSON: {e}") from None
+    if not isinstance(listed, list) or not all(
+        isinstance(each, dict) and "Config" in each for each in listed
+    ):
+        raise ImageError("invalid archive: manifest.json is not a list of images")
     found = []
     for each in listed:
         config = members.blob(each["Config"], OCI_CONFIG)

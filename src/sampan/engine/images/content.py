@@ -43,6 +43,10 @@ class Scratch:
         """A name in the directory that nothing else has."""
         return self.path / (prefix + secrets.token_hex(8))
 
+    def alone(self) -> bool:
+        """Whether no other process has, or has left, a directory here."""
+        return os.listdir(self._parent) == [self.path.name]
+
     def clean(self, before: Callable[[Path], object]) -> None:
         """Remove what processes that died have left; `before` is told of each such directory first."""
         for entry in self._parent.iterdir():
