@@ -161,8 +161,9 @@ class Containers:
         self.records.advance(record, "start")
         config = self.config(record)
         home, context = self.directory(record), self._context
+        runtime = context.runtime.command
         try:
-            with trace.span(f"{context.runtime.command} run", SERVICE, attributes={"container": record.id}):
+            with trace.span(f"{runtime} run", SERVICE, peer=runtime, attributes={"container": record.id}):
                 session = await shims.launch(
                     context.shim,
                     "run",
@@ -351,9 +352,10 @@ class Containers:
         home = await asyncio.to_thread(self._exec_directory, record, list(argv), tty)
         options = [o for o, given in {"--tty": tty, "--stdin": stdin, "--bound": bound}.items() if given]
         runtime = self._context.runtime
+        shown = {"container": record.id}
         session = None
         try:
-            with trace.span(f"{runtime.command} exec", SERVICE, attributes={"container": record.id}):
+            with trace.span(f"{runtime.command} exec", SERVICE, peer=runtime.command, attributes=shown):
                 session = await shims.launch(
                     self._context.shim, "exec", home, options, runtime.exec_argv(record.id, tty=tty)
                 )

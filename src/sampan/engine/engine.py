@@ -38,6 +38,23 @@ if TYPE_CHECKING:
     from sampan.engine.images.registry import Registries
 
 EVENTS_KEPT = 1000
+# The calls that are worth a span; the others only look.
+CHANGES = frozenset(
+    [
+        "RunPodSandbox",
+        "StopPodSandbox",
+        "RemovePodSandbox",
+        "CreateContainer",
+        "StartContainer",
+        "StopContainer",
+        "RemoveContainer",
+        "ExecSync",
+        "UpdateContainerResources",
+        "UpdatePodSandboxResources",
+        "PullImage",
+        "RemoveImage",
+    ]
+)
 # What may go wrong on the machine in any call; what a call knows better it tells itself.
 FAILURES = (ContainerError, NetworkError, ProcessError, shims.ShimError, records.IllegalStep)
 
@@ -145,9 +162,11 @@ class Engine:
         if not handler:
             raise CriError("UNIMPLEMENTED", f"this runtime does not implement {method}")
         try:
-            with trace.span(method, SERVICE):
-                async with asyncio.timeout(timeout):
-                    return await handler(self, request)
+            async with asyncio.timeout(timeout):
+                if method in CHANGES:
+                    with trace.span(method, SERVICE):
+                        return await handler(self, request)
+                return await handler(self, request)
         except FAILURES as e:
             raise CriError("UNKNOWN", f"{method} failed: {e}") from e
         except TimeoutError as e:

@@ -45,7 +45,7 @@ class Runtime:
         """Kill what lives of a container and forget it, its cgroups too. Idempotent. Raises ProcessError."""
         if not await asyncio.to_thread((self.root / name).exists):
             return
-        with trace.span(f"{self.command} delete", SERVICE, attributes={"container": name}):
+        with trace.span(f"{self.command} delete", SERVICE, peer=self.command, attributes={"container": name}):
             await process.run(*self.argv("delete", "--force", name), timeout=30)
 
     async def version(self) -> str:

@@ -11,6 +11,7 @@ from tests.engine.running.running_pods import Pods, busybox, eventually, nothing
 
 from sampan.engine.engine import Logs
 from sampan.engine.images.store import ImageStore
+from sampan.host import mounts
 from sampan.machinery.cri import CriError, messages
 
 pytestmark = pytest.mark.root
@@ -288,3 +289,50 @@ async def test_status_and_version_say_what_this_is(pods: Pods) -> None:
     with pytest.raises(CriError) as refused:
         await pods.call("CheckpointContainer")
     assert refused.value.code == "UNIMPLEMENTED"
+
+
+async def test_a_full_disk_cuts_the_log_between_lines_and_nothing_else(pods: Pods, home: Path) -> None:
+    (home / "logs").mkdir()
+    mounts.mount("none", home / "logs", "tmpfs", data="size=256k")
+    container = await pods.run("seq", "1", "100000")
+    assert (await pods.ended(container)).exit_code == 0
+    lines = pods.log()
+    assert 1000 < len(lines) < 100000
+    assert all(line[1:3] == ["stdout", "F"] and line[3].isdigit() for line in lines)
+
+
+async def test_a_full_disk_keeps_no_container_from_ending_and_being_removed(home: Path, cgroup: str) -> None:
+    store = ImageStore(home / "images")
+    busybox(store)
+    (home / "root").mkdir()
+    mounts.mount("none", home / "root", "tmpfs", data="size=128k")
+    pods = Pods(home, cgroup, store)
+    await pods.start()
+    pod = await pods.pod()
+    container = await pods.run("sleep", "1000", pod=pod)
+    with pytest.raises(OSError, match="space"):
+        (home / "root" / "filler").write_bytes(bytes(1 << 20))
+    with pytest.raises(CriError, match="No space left"):
+        await pods.pod()
+    await pods.call("StopContainer", container_id=container, timeout=0)
+    assert (await pods.status(container)).exit_code == 137
+    await pods.call("StopPodSandbox", pod_sandbox_id=pod)
+    await pods.call("RemovePodSandbox", pod_sandbox_id=pod)
+    await pods.engine.close()
+    mounts.unmount(home / "root")
+    for directory in ("root/sandboxes", "root/containers"):
+        (home / directory).mkdir()
+    assert nothing_left(pods, home)
+
+
+async def test_a_missing_runtime_is_a_condition_and_refuses_pods(home: Path, cgroup: str) -> None:
+    pods = Pods(home, cgroup, ImageStore(home / "images"))
+    pods.engine.context.runtime.command = "no-such-runtime"
+    await pods.start()
+    conditions = {c.type: c for c in (await pods.call("Status")).status.conditions}
+    assert not conditions["RuntimeReady"].status
+    assert "no-such-runtime is not installed" in conditions["RuntimeReady"].message
+    with pytest.raises(CriError) as refused:
+        await pods.pod()
+    assert refused.value.code == "UNAVAILABLE"
+    await pods.engine.close()

@@ -28,6 +28,10 @@ with grpc.insecure_channel(f"unix:{path}") as channel:
     print([c.id for c in call("ListContainers", messages.ListContainersRequest()).containers] == [container])
     print([len(r.containers) for r in call("StreamContainers", messages.StreamContainersRequest())])
     print(call("ExecSync", messages.ExecSyncRequest(container_id=container, cmd=["echo", "hi"])).stdout)
+    events = call("GetContainerEvents", messages.GetEventsRequest())
+    call("Version", messages.VersionRequest())
+    call("StopContainer", messages.StopContainerRequest(container_id=container))
+    print(next(events).container_event_type == messages.CONTAINER_STOPPED_EVENT)
     try:
         call("ContainerStatus", messages.ContainerStatusRequest(container_id="none"))
     except grpc.RpcError as e:
@@ -44,4 +48,4 @@ async def test_another_grpc_client_is_served(pods: Pods, home: Path) -> None:
     done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, timeout=60)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
-    assert done.stdout.splitlines() == ["sampan", "True", "[1]", "b'hi\\n'", "NOT_FOUND"], done.stderr
+    assert done.stdout.splitlines() == ["sampan", "True", "[1]", "b'hi\\n'", "True", "NOT_FOUND"], done.stderr
