@@ -123,6 +123,38 @@ async def test_lists_by_label_field_and_page(client: Client) -> None:
     assert not rest.more
 
 
+async def test_a_right_to_one_name_allows_its_list_and_watch(client: Client, client_for: MakeClient) -> None:
+    """A kubelet watches single objects so."""
+    group = "rbac.authorization.k8s.io"
+    rules = [
+        {"verbs": ["list", "watch"], "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["a"]}
+    ]
+    meta = {"name": "one-name", "namespace": "default"}
+    head = {"apiVersion": f"{group}/v1", "metadata": meta}
+    await client.create(f"roles.{group}", {**head, "kind": "Role", "rules": rules})
+    ref = {"apiGroup": group, "kind": "Role", "name": "one-name"}
+    subjects = [{"apiGroup": group, "kind": "User", "name": "ann"}]
+    await client.create(
+        f"rolebindings.{group}", {**head, "kind": "RoleBinding", "roleRef": ref, "subjects": subjects}
+    )
+    await client.create("configmaps", config_map("a"))
+    ann = client_for("ann", ())
+    listing = await ann.list("configmaps", "default", fields="metadata.name=a")
+    assert len(listing.items) == 1
+    await taken(ann.watch("configmaps", "default", fields="metadata.name=a"), 2)
+    assert (await refusal(ann.list("configmaps", "default"))).code == 403
+
+
+async def test_lists_of_one_name_in_all_namespaces(client: Client) -> None:
+    elsewhere = config_map("a")
+    elsewhere["metadata"]["namespace"] = "kube-system"
+    await client.create("configmaps", config_map("a"))
+    await client.create("configmaps", config_map("b"))
+    await client.create("configmaps", elsewhere)
+    found = (await client.list("configmaps", fields="metadata.name=a")).items
+    assert [o["metadata"]["namespace"] for o in found] == ["default", "kube-system"]
+
+
 async def test_watch_begins_with_the_state_and_goes_on(client: Client) -> None:
     await client.create("configmaps", config_map("a"))
     changes = client.watch("configmaps", "default")

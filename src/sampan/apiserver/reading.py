@@ -20,7 +20,8 @@ from sampan.kinds.kind import Kind
 from sampan.store.api import Compacted, Page, Record, Store
 
 # How many objects are decoded before others get the loop.
-SLICE = 100
+SLICE = 50
+NAMESPACES = "/core/namespaces/"
 _MATCHES = ("", "Exact", "NotOlderThan")
 TOO_OLD = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
@@ -69,13 +70,14 @@ class Reader:
         )
 
     async def _one(self, call: Call) -> Page:
-        """The list of a single name."""
+        """The list of a single name, in one namespace or in each."""
         if call.resource.namespaced and not call.namespace:
-            page = await self._page(call, "", 0, 0)
-            found = [r for r in page.records if r.key.endswith(f"/{call.name}")]
-            return Page(found, page.revision, 0)
-        one = await self._store.get(call.key)
-        return Page([one] if one else [], self._store.revision, 0)
+            namespaces = await self._store.list(NAMESPACES)
+            names = [r.key.removeprefix(NAMESPACES) for r in namespaces.records]
+        else:
+            names = [call.namespace]
+        found = [await self._store.get(key(call.resource, n, call.name)) for n in names]
+        return Page([r for r in found if r], self._store.revision, 0)
 
     async def _selected(self, call: Call, chosen: Selector, start: str, limit: int, revision: int) -> Many:
         found: list[Record] = []
