@@ -17,7 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
-CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "pids", "blkio", "devices", "freezer", "systemd")
+# Of version 1; `systemd` and, where both versions are mounted, `unified` only gather processes.
+CONTROLLERS = (
+    "cpu", "cpuacct", "cpuset", "memory", "pids", "blkio", "devices", "freezer", "systemd", "unified",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,5 +13,6 @@ fixtures are in `sampan.testing.fixtures`, for `pytest_plugins`.
 from __future__ import annotations
 
 from sampan.testing.cluster import Cluster, cluster
+from sampan.testing.leftovers import leftovers
 
-__all__ = ["Cluster", "cluster"]
+__all__ = ["Cluster", "cluster", "leftovers"]

@@ -14,6 +14,7 @@ from sampan.cli.kubectl import program
 from sampan.config import Config
 from sampan.lifecycle import cluster as lifecycle
 from sampan.lifecycle.configure import Options
+from sampan.testing.leftovers import leftovers
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +68,13 @@ def cluster(*, nodes: int = 1, name: str = "", step: lifecycle.Step = lifecycle.
         finally:
             config = config or lifecycle.find(options)
             if config:
-                lifecycle.stop(config)
-                lifecycle.erase(config)
+                _end(config)
+
+
+def _end(config: Config) -> None:
+    """Stop and erase a cluster. AssertionError where something of it stays on the machine."""
+    lifecycle.stop(config)
+    left = leftovers(config)
+    lifecycle.erase(config)
+    left += [str(path) for path in (config.state, config.run, config.kubeconfig) if path.exists()]
+    assert not left, f"left over of cluster {config.name}:\n" + "\n".join(left)
