@@ -91,6 +91,4 @@ def _object(span: Span) -> str:
 
 def changed_something(found: Operation) -> bool:
     """Whether an operation wrote anything: those are what a list of operations is about."""
-    return any(
-        s.attributes.get("verb", "get") not in ("get", "list", "watch") or s.parent for s in found.spans
-    )
+    return any(s.attributes.get("verb", "get") not in ("get", "list", "watch") for s in found.spans)
