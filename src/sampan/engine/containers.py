@@ -57,7 +57,7 @@ class Containers:
     overlap.
     """
 
-    def __init__(self, context: Context, sandboxes: Sandboxes, notify: Callable[[str, int], None]):
+    def __init__(self, context: Context, sandboxes: Sandboxes, notify: Callable[[Container, int], None]):
         self._context, self._sandboxes, self._notify = context, sandboxes, notify
         self.records = Records(context.root / "containers", Container)
         self._live: dict[str, Live] = {}
@@ -65,9 +65,12 @@ class Containers:
 
     def config(self, record: Container) -> Any:
         """The container's ContainerConfig, shared: not to be changed."""
-        if record.id not in self._configs:
-            self._configs[record.id] = from_json("ContainerConfig", record.config)
-        return self._configs[record.id]
+        found = self._configs.get(record.id)
+        if found is None:
+            found = from_json("ContainerConfig", record.config)
+            if record.id in self.records:
+                self._configs[record.id] = found
+        return found
 
     def directory(self, record: Container) -> Path:
         return self._context.container_directory(record.id)
@@ -98,7 +101,7 @@ class Containers:
         except BaseException:
             await asyncio.shield(self.remove(record, quietly=True))
             raise
-        self._notify(name, CREATED_EVENT)
+        self._notify(record, CREATED_EVENT)
         return record
 
     def _bundle(
@@ -191,7 +194,7 @@ class Containers:
         record.pid, record.started = begun.pid, begun.time
         self.records.note(record, "started")
         self._watch(record)
-        self._notify(record.id, STARTED_EVENT)
+        self._notify(record, STARTED_EVENT)
 
     async def _failed(self, record: Container, message: str) -> None:
         live = self._of(record)
@@ -239,7 +242,7 @@ class Containers:
         record.reason, record.message = reason(found), found.error
         self.records.note(record, "ended")
         self._of(record).ended.set()
-        self._notify(record.id, STOPPED_EVENT)
+        self._notify(record, STOPPED_EVENT)
 
     async def _clean(self, record: Container) -> None:
         """Take away what the runtime holds of an ended container: processes that are left, its state, its
@@ -294,7 +297,7 @@ class Containers:
         self._configs.pop(record.id, None)
         self._live.pop(record.id, None)
         if not quietly:
-            self._notify(record.id, DELETED_EVENT)
+            self._notify(record, DELETED_EVENT)
 
     def _delete(self, record: Container) -> None:
         snapshots.remove(self._context.images, record.id)

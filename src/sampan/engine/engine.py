@@ -185,19 +185,22 @@ class Engine:
         finally:
             self._listeners.discard(queue)
 
-    def _notify(self, name: str, kind: int) -> None:
+    def _notify(self, container: Container, kind: int) -> None:
+        self._tell(container.id, kind, self.sandboxes.records.get(container.sandbox))
+
+    def notify_sandbox(self, sandbox: Sandbox, kind: int) -> None:
+        self._tell(sandbox.id, kind, sandbox)
+
+    def _tell(self, name: str, kind: int, pod: Sandbox | None) -> None:
         if not self._listeners:
             return
         from sampan.engine.cri import status
 
-        event = status.event(self, name, kind, time.time_ns())
+        event = status.event(self, name, kind, time.time_ns(), pod)
         for queue in self._listeners:
             if queue.full():
                 queue.get_nowait()
             queue.put_nowait(event)
-
-    def notify_sandbox(self, sandbox: Sandbox, kind: int) -> None:
-        self._notify(sandbox.id, kind)
 
     # What the calls are made of
 

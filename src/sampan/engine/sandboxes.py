@@ -29,6 +29,8 @@ from sampan.network.attachment import PortMapping
 # What a sysctl reaches only the pod's own namespaces with; anything else would change the whole machine.
 NAMESPACED = re.compile(r"net\.[\w./*-]+|kernel\.(shm[\w]*|msg[\w]*|sem)|fs\.mqueue\.[\w]+")
 SHM_SIZE = 64 << 20
+# A pod's network is its own: every user in it may bind low ports and send pings, as with other runtimes.
+SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
 
 
 class SandboxError(ValueError):
@@ -86,9 +88,12 @@ class Sandboxes:
 
     def config(self, record: Sandbox) -> Any:
         """The sandbox's PodSandboxConfig, shared: not to be changed."""
-        if record.id not in self._configs:
-            self._configs[record.id] = from_json("PodSandboxConfig", record.config)
-        return self._configs[record.id]
+        found = self._configs.get(record.id)
+        if found is None:
+            found = from_json("PodSandboxConfig", record.config)
+            if record.id in self.records:
+                self._configs[record.id] = found
+        return found
 
     async def create(self, name: str, config: Any, handler: str) -> Sandbox:
         """Make a sandbox and attach it to the network; nothing is left of it where that fails."""
@@ -142,7 +147,8 @@ class Sandboxes:
         home.parent.chmod(0o711)
         pins: dict[str, Path] = {kind: home / kind for kind in ("net", "ipc", "uts") if kind in owned}
         if pins:
-            namespaces.make(pins, hostname=config.hostname, sysctls=dict(config.linux.sysctls))
+            defaults = SYSCTLS if "net" in owned else {}
+            namespaces.make(pins, hostname=config.hostname, sysctls={**defaults, **config.linux.sysctls})
         if "ipc" in owned:
             (home / "shm").mkdir(exist_ok=True)
             flags = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC

@@ -225,11 +225,11 @@ async def test_removing_a_pod_removes_everything(pods: Pods, home: Path) -> None
 
 async def test_events_tell_each_step_of_a_container(pods: Pods) -> None:
     pod = await pods.pod()
-    seen: list[int] = []
+    seen: list[tuple[str, int]] = []
 
     async def listen() -> None:
         async for event in pods.engine.events():
-            seen.append(event.container_event_type)
+            seen.append((event.pod_sandbox_status.id, event.container_event_type))
 
     listening = asyncio.create_task(listen())
     await asyncio.sleep(0)
@@ -239,10 +239,10 @@ async def test_events_tell_each_step_of_a_container(pods: Pods) -> None:
     await asyncio.sleep(0.05)
     listening.cancel()
     assert seen == [
-        messages.CONTAINER_CREATED_EVENT,
-        messages.CONTAINER_STARTED_EVENT,
-        messages.CONTAINER_STOPPED_EVENT,
-        messages.CONTAINER_DELETED_EVENT,
+        (pod, messages.CONTAINER_CREATED_EVENT),
+        (pod, messages.CONTAINER_STARTED_EVENT),
+        (pod, messages.CONTAINER_STOPPED_EVENT),
+        (pod, messages.CONTAINER_DELETED_EVENT),
     ]
 
 

@@ -45,7 +45,7 @@ async def test_an_image_is_pulled_with_credentials(pods: Pods) -> None:
         name = f"{registry.host}/team/app:1"
         store = pods.engine.context.images
         put_image(store, archive(file("hello", b"hi")), names=(name,))
-        await push(store, parse(name), credentials=[Credentials("ann", "secret")])
+        await push(store, parse(name), credentials=Credentials("ann", "secret"))
         await pods.call("RemoveImage", image=spec(name))
         with pytest.raises(CriError) as denied:
             await pods.call("PullImage", image=spec(name))

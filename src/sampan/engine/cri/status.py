@@ -108,12 +108,8 @@ def container(engine: Engine, record: Container) -> Any:
     )
 
 
-def event(engine: Engine, name: str, kind: int, now: int) -> Any:
-    """A ContainerEventResponse about a container or sandbox, with the state of its whole pod as far as it is
-    there.
-    """
-    found = engine.containers.records.get(name)
-    pod = engine.sandboxes.records.get(found.sandbox if found else name)
+def event(engine: Engine, name: str, kind: int, now: int, pod: Sandbox | None) -> Any:
+    """A ContainerEventResponse about a container or sandbox, with the state of its whole pod."""
     return messages.ContainerEventResponse(
         container_id=name,
         container_event_type=kind,
