@@ -201,12 +201,15 @@ def _last(config: Config, name: str, lines: int = 8) -> str:
     return ""
 
 
-def stop(config: Config, step: Step = silent) -> None:
-    """Stop the processes, then the containers, then the network. What is stored stays."""
+def stop(config: Config, step: Step = silent, grace: float = 10.0) -> None:
+    """Stop the processes, then the containers, then the network. What is stored stays.
+
+    Each container has `grace` seconds to end by itself.
+    """
     with step("stop the processes"):
         _stop_processes(config)
     with step("stop the containers"):
-        asyncio.run(_stop_containers(config))
+        asyncio.run(_stop_containers(config, grace))
     with step("take the network down"):
         asyncio.run(nodes.teardown(config))
     for directory in (config.state, config.run):
@@ -238,20 +241,20 @@ def _stop_orphans(run: Path) -> None:
             os.kill(pid, signal.SIGTERM)
 
 
-async def _stop_containers(config: Config) -> None:
+async def _stop_containers(config: Config, grace: float) -> None:
     async with asyncio.TaskGroup() as group:
         for network in addresses.layout(config):
             if config.node_state(network.name).exists():
-                group.create_task(_stop_node(config, network))
+                group.create_task(_stop_node(config, network, grace))
 
 
-async def _stop_node(config: Config, network: addresses.NodeNetwork) -> None:
+async def _stop_node(config: Config, network: addresses.NodeNetwork, grace: float) -> None:
     """Stop the containers of a node whose process has ended; the network goes as a whole afterwards."""
     from sampan.app import engine
 
     runtime = engine(config, network)
     await runtime.start()
-    await runtime.stop_all()
+    await runtime.stop_all(grace)
     await runtime.close()
 
 

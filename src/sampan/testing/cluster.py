@@ -73,7 +73,7 @@ def cluster(*, nodes: int = 1, name: str = "", step: lifecycle.Step = lifecycle.
 
 def _end(config: Config) -> None:
     """Stop and erase a cluster. AssertionError where something of it stays on the machine."""
-    lifecycle.stop(config)
+    lifecycle.stop(config, grace=0.0)
     left = leftovers(config)
     lifecycle.erase(config)
     left += [str(path) for path in (config.state, config.run, config.kubeconfig) if path.exists()]
