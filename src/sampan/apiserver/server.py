@@ -26,11 +26,13 @@ from sampan.apiserver.reviews import Reviews
 from sampan.apiserver.routing import Routes
 from sampan.apiserver.settings import Settings
 from sampan.apiserver.subresources import Subresources
+from sampan.apiserver.surroundings import SERVICE
 from sampan.apiserver.tokens import Tokens
 from sampan.apiserver.usage import Usage
 from sampan.apiserver.watching import Watcher
 from sampan.apiserver.writing import Writer
 from sampan.client.api import ApiError, Client
+from sampan.host import trace
 from sampan.http.messages import BodyTooLarge, Request, Response
 from sampan.kinds import registry
 from sampan.store.api import Store
@@ -81,9 +83,10 @@ class ApiServer:
         async with asyncio.timeout(60):
             for event in loaded:
                 await event.wait()
-            await bootstrap.run(self)
             aggregator = self.local("system:serviceaccount:kube-system:clusterrole-aggregation-controller")
-            await aggregation.aggregate(self.rbac, aggregator)
+            with trace.span("bootstrap", SERVICE):
+                await bootstrap.run(self)
+                await aggregation.aggregate(self.rbac, aggregator)
         self._run("aggregated roles", aggregation.run(self.rbac, aggregator))
         self._run("housekeeping", housekeeping.run(self.store, self.settings))
         self.ready = True
