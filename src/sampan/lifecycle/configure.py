@@ -46,16 +46,25 @@ def configure(options: Options) -> Config:
         raise Unusable(f"a cluster on one machine has 1 to {addresses.MAX_NODES} nodes, not {options.nodes}")
     state = (options.state or STATE / options.name).absolute()
     old = _read(state, options.name)
-    base = old or _new(options.name, state)
+    try:
+        return _changed(old or _new(options.name, state), options, given=bool(options.port or old))
+    except Unusable:
+        if not old:
+            addresses.release(options.name)
+        raise
+
+
+def _changed(config: Config, options: Options, *, given: bool) -> Config:
+    """The configuration with what was asked for, on a port that is free; `given` insists on the one it names."""
     asked = {
         "port": options.port,
         "nodes": options.nodes,
         "listen": options.listen,
         "kubeconfig_file": str(options.kubeconfig.absolute()) if options.kubeconfig else None,
     }
-    config = base.with_(**{k: v for k, v in asked.items() if v is not None})
-    listen = (addresses.host_address(config.ranges), *config.listen)
-    return config.with_(port=free_port(config.port, ("127.0.0.1", *listen), given=bool(options.port or old)))
+    config = config.with_(**{k: v for k, v in asked.items() if v is not None})
+    listen = ("127.0.0.1", addresses.host_address(config.ranges), *config.listen)
+    return config.with_(port=free_port(config.port, listen, given=given))
 
 
 def _read(state: Path, name: str) -> Config | None:
