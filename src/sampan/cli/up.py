@@ -7,6 +7,7 @@ of its processes died with their supervisor, it adopts those that live and start
 from __future__ import annotations
 
 import argparse
+import signal
 import time
 from pathlib import Path
 
@@ -83,8 +84,9 @@ Next:
 def _stay(config: Config) -> None:
     from sampan.lifecycle import cluster
 
-    print("\nCtrl-C stops it.", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        print("\nCtrl-C stops it.", flush=True)
         while cluster.running(config):
             time.sleep(1.0)
     except KeyboardInterrupt:
