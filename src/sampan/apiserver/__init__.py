@@ -1,4 +1,14 @@
 """The Kubernetes API: one visible chain of handlers from authentication to the store.
 
-Start with `chain`, where the order of the handlers can be read.
+Start with `chain`, where the order of the handlers can be read; then
+
+    server, settings, bootstrap     the whole, its start, and what every cluster has from it
+    call, routing                   what is asked; dispatch, subresources, reviews, paths: who answers
+    authentication, tokens          who asks; authorization, rbac, nodes, policy: what he may
+    reading, watching, rendering    reads: bytes from the store, spliced; other forms are decoded
+    writing, patching, deleting     writes; deletion and managers are their decisions, admission/ their plugins
+    connections, kubelets, usage    what passes through to nodes
+    local                           the client in this process
+
+It may use the store, and reaches nodes only over the kubelet's API.
 """
