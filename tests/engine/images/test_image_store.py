@@ -154,3 +154,42 @@ def test_a_layer_that_does_not_unpack_leaves_nothing(store: ImageStore, tmp_path
         store.unpack(image)
     assert os.listdir(store.scratch.path) == []
     assert list(store.layers) == []
+
+
+def test_a_damaged_record_keeps_the_collector_from_deleting_what_it_needs(store: ImageStore) -> None:
+    image = put_image(store, BASE, names=("docker.io/library/x:1",))
+    snapshots.prepare(store, "c", image)
+    store.remove("x:1")
+    (snapshots.directory(store, "c") / "snapshot.json").write_text("{torn")
+    assert store.collect() == 0
+    assert store.layers.has(image.chain[0])
+    snapshots.remove(store, "c")
+    store.collect()
+    assert not store.layers.has(image.chain[0])
+
+
+def test_pulls_and_removals_at_once_never_lose_what_is_named(store: ImageStore) -> None:
+    """Threads add, name and remove the same few images while the collector runs."""
+    layers = [archive(file(f"f{n}", bytes(1000))) for n in range(3)]
+    problems: list[BaseException] = []
+
+    def work(seed: int) -> None:
+        try:
+            for turn in range(15):
+                n = (seed + turn) % 3
+                name = f"docker.io/library/x:{seed}"
+                image = put_image(store, BASE, layers[n], names=(name,))
+                assert all(p.is_dir() for p in store.unpack(store.find(name)))
+                assert store.find(name).id == image.id
+                store.remove(name)
+        except BaseException as e:
+            problems.append(e)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert problems == []
+    store.collect()
+    assert list(store.blobs) == list(store.layers) == []

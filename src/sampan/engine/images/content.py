@@ -180,15 +180,14 @@ class Blobs:
                 blob.write(piece)
             return blob.commit(expected), blob.size
 
-    def remove(self, digest: str) -> int:
-        """Returns how many bytes that freed."""
-        path = self.path(digest)
+    def detach(self, digest: str) -> Path | None:
+        """Take a blob out of the store at once; the file given is the caller's to delete."""
+        away = self._scratch.new("gone-")
         try:
-            size = path.stat().st_size
-            path.unlink()
+            os.rename(self.path(digest), away)
         except FileNotFoundError:
-            return 0
-        return size
+            return None
+        return away
 
     def __iter__(self) -> Iterator[str]:
         return (f"sha256:{entry.name}" for entry in self._directory.iterdir())

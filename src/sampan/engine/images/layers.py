@@ -126,16 +126,15 @@ class Layers:
             )  # whoever waits for it finds the layer there, or unpacks beside, to no harm
             os.close(fd)
 
-    def remove(self, chain_id: str) -> None:
-        """Atomically for readers: it is renamed away first."""
+    def detach(self, chain_id: str) -> Path | None:
+        """Take a layer out of the store at once; the directory given is the caller's to delete."""
         away = self._scratch.new("gone-")
+        self._file(chain_id).unlink(missing_ok=True)
         try:
             os.rename(self.path(chain_id), away)
         except FileNotFoundError:
-            pass
-        else:
-            shutil.rmtree(away, ignore_errors=True)
-        self._file(chain_id).unlink(missing_ok=True)
+            return None
+        return away
 
     def __iter__(self) -> Iterator[str]:
         """The chain IDs of all layers here."""

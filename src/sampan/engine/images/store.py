@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -112,12 +113,23 @@ class ImageStore:
         manifest = Manifest.parse(self.blobs.read(manifest_digest))
         identity = manifest.config.digest
         file = self._images / (hex_of(identity) + ".json")
-        if not file.exists():
-            record = {"manifest": manifest_digest, "loaded": time.time()}
-            write_file(file, dump(record), self.scratch)
-        for name in names:
-            self._point(name, manifest_digest, identity)
-        return self._image(identity, self.names())
+        with self._renaming():
+            if not file.exists():
+                record = {"manifest": manifest_digest, "loaded": time.time()}
+                write_file(file, dump(record), self.scratch)
+            for name in names:
+                self._point(name, manifest_digest, identity)
+            return self._image(identity, self.names())
+
+    @contextmanager
+    def _renaming(self) -> Iterator[None]:
+        """Keep names and images as they are, for others, while both are changed; short."""
+        fd = os.open(self.root / "names", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
 
     def _point(self, name: Reference | str, manifest: str, identity: str) -> None:
         data = dump({"manifest": manifest, "image": identity})
@@ -138,7 +150,7 @@ class ImageStore:
         target = references.parse(name)
         if target.digest:
             raise InvalidReference("refusing to create a tag with a digest reference")
-        with self.adding():
+        with self.adding(), self._renaming():
             image = self.find(source)
             self._point(target, image.manifest_digest, image.id)
 
@@ -225,6 +237,13 @@ class ImageStore:
 
         `used_by` names a container that uses an image ID, or is empty. Raises ImageNotFound, ImageInUse.
         """
+        with self._renaming():
+            removed = self._remove(name, force, used_by)
+        if collect:
+            self.collect()
+        return removed
+
+    def _remove(self, name: str, force: bool, used_by: Callable[[str], str] | None) -> Removed:
         image = self.find(name)
         own = [*image.tags, *image.digests]
         gone = self._names_going(name, own)
@@ -246,8 +265,6 @@ class ImageStore:
         if last and not user:
             (self._images / (hex_of(image.id) + ".json")).unlink(missing_ok=True)
             deleted = (image.id,)
-        if collect:
-            self.collect()
         return Removed(tuple(gone), deleted)
 
     @staticmethod
@@ -292,22 +309,24 @@ class ImageStore:
         self._wanted.touch()
         fd = self._lock()
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return 0
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._wanted.unlink(missing_ok=True)
-            try:
-                blobs, layers = self._needed()
-            except (ValueError, KeyError, ImageError, OSError):
-                return 0  # a file of ours is damaged: nobody knows what it needed, so everything stays
-            freed = sum(self.blobs.remove(d) for d in list(self.blobs) if d not in blobs)
-            for chain in list(self.layers):
-                if chain not in layers:
-                    self.layers.remove(chain)
-            return freed
+            gone = self._detach_unneeded()
+        except BlockingIOError:
+            return 0
         finally:
             os.close(fd)
+        return sum(map(_delete, gone))  # without the lock: files may be many, and the disk slow
+
+    def _detach_unneeded(self) -> list[Path]:
+        """Take out what nothing needs; the paths are to be deleted. Call with the lock."""
+        try:
+            blobs, layers = self._needed()
+        except (ValueError, KeyError, ImageError, OSError):
+            return []  # a file of ours is damaged: nobody knows what it needed, so everything stays
+        found = [self.blobs.detach(d) for d in list(self.blobs) if d not in blobs]
+        found += [self.layers.detach(c) for c in list(self.layers) if c not in layers]
+        return [path for path in found if path]
 
     def _needed(self) -> tuple[set[str], set[str]]:
         """The blobs and the chain IDs that must stay."""
@@ -341,9 +360,10 @@ class ImageStore:
 
     def prune(self) -> tuple[tuple[str, ...], int]:
         """Delete the images without a name; returns their IDs and the bytes freed."""
-        gone = [i.id for i in self.all() if not i.tags and not i.digests]
-        for identity in gone:
-            (self._images / (hex_of(identity) + ".json")).unlink(missing_ok=True)
+        with self._renaming():
+            gone = [i.id for i in self.all() if not i.tags and not i.digests]
+            for identity in gone:
+                (self._images / (hex_of(identity) + ".json")).unlink(missing_ok=True)
         return tuple(gone), self.collect()
 
     def forget_steps(self) -> int:
@@ -351,6 +371,16 @@ class ImageStore:
         for entry in self.cache.glob("*.json"):
             entry.unlink(missing_ok=True)
         return self.collect()
+
+
+def _delete(path: Path) -> int:
+    """Delete a file or a directory; returns the bytes of a file."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        return 0
+    size = path.stat().st_size
+    path.unlink()
+    return size
 
 
 def _repository(name: str) -> str:
