@@ -109,9 +109,11 @@ def proportional_sizes(bounds: Limits, sets: Sequence[Sized]) -> dict[str, int]:
         share = _share(bounds, one, missing - added) if missing else 0
         sizes[one.name] = one.replicas + share
         added += share
-    if ordered and missing:
-        first = ordered[0].name
-        sizes[first] = max(0, sizes[first] + missing - added)
+    rest = missing - added if missing else 0
+    for one in ordered:
+        size = max(0, sizes[one.name] + rest)
+        rest -= size - sizes[one.name]
+        sizes[one.name] = size
     return sizes
 
 

@@ -121,7 +121,10 @@ class Scheduler:
         for outcome in place(self._snapshot, [pod for pod, _ in batch]):
             why = causes[outcome.pod["metadata"]["uid"]]
             name = f"schedule {key(outcome.pod)}"
-            work = self._bind(outcome) if isinstance(outcome, Binding) else self._tell(outcome, why)
+            if isinstance(outcome, Failure):
+                # At once: a change that helps may come before anything else runs.
+                self._hold(outcome.pod, why)
+            work = self._bind(outcome) if isinstance(outcome, Binding) else self._tell(outcome)
             binders.create_task(self._traced(name, why, began, outcome.pod, work), name=name)
 
     async def _traced(
@@ -172,12 +175,15 @@ class Scheduler:
         claim = self._informers.get("persistentvolumeclaims", name)
         return claim is not None and (claim.get("status") or {}).get("phase") == "Bound"
 
-    async def _tell(self, outcome: Failure, causes: list[trace.Cause]) -> None:
-        """Note why the pod has no node, and let it wait for a change that may help."""
-        pod, name = outcome.pod, key(outcome.pod)
-        now = asyncio.get_running_loop().time()
+    def _hold(self, pod: Object, causes: list[trace.Cause]) -> None:
+        """Let the pod wait for a change that may help."""
+        name, now = key(pod), asyncio.get_running_loop().time()
         self._unplaced[name] = _Unplaced(now + self._queue.backoff(name), _is_picky(pod), tuple(causes))
         self._queue.add_at(name, now + SWEEP)
+
+    async def _tell(self, outcome: Failure) -> None:
+        """Note why the pod has no node."""
+        pod, name = outcome.pod, key(outcome.pod)
         self._recorder.emit(pod, "Warning", "FailedScheduling", outcome.message)
         known = (pod.get("status") or {}).get("conditions") or ()
         if any(c["type"] == "PodScheduled" and c.get("message") == outcome.message for c in known):
@@ -189,10 +195,16 @@ class Scheduler:
             "message": outcome.message,
             "lastTransitionTime": times.time(time.time()),
         }
-        patch = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": {"conditions": [condition]}}
-        await self._client.patch(
-            "pods", name.name, name.namespace, patch, type="strategic", subresource="status"
-        )
+        meta = {"uid": pod["metadata"]["uid"], "resourceVersion": pod["metadata"]["resourceVersion"]}
+        patch = {"metadata": meta, "status": {"conditions": [condition]}}
+        try:
+            await self._client.patch(
+                "pods", name.name, name.namespace, patch, type="strategic", subresource="status"
+            )
+        except ApiError as e:
+            # The pod has changed since, perhaps it even has a node by now: what we wanted to say is old.
+            if e.reason not in ("Conflict", "NotFound"):
+                raise
 
     def _give_back(self, pod: Object) -> None:
         """A placed pod was not bound: take it off its node, unless it turns out to be there, and try again."""
