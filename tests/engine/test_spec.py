@@ -58,6 +58,16 @@ def test_a_container_without_any_command_is_refused() -> None:
         spec.arguments(messages.ContainerConfig(), {})
 
 
+def test_what_cannot_be_granted_is_refused_not_forgotten() -> None:
+    apparmor = messages.SecurityProfile(
+        profile_type=messages.SecurityProfile.Localhost, localhost_ref="tight"
+    )
+    with pytest.raises(spec.SpecError, match="AppArmor profile tight"):
+        spec.make(given(security(apparmor=apparmor)))
+    with pytest.raises(spec.SpecError, match="CDI"):
+        spec.make(given(messages.ContainerConfig(CDI_devices=[messages.CDIDevice(name="vendor/gpu=0")])))
+
+
 def test_the_environment_is_the_images_then_the_configurations() -> None:
     config = messages.ContainerConfig(envs=[messages.KeyValue(key="A", value=b"mine")], tty=True)
     assert spec.environment(given(config, hostname="h")) == [

@@ -279,6 +279,10 @@ class Session:
     async def close(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        # Whoever still reads is at the end now.
+        while not self._output.empty():
+            self._output.get_nowait()
+        self._output.put_nowait(None)
 
     async def _send(self, kind: bytes, data: bytes = b"") -> None:
         self._writer.write(kind + len(data).to_bytes(4, "big") + data)

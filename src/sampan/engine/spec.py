@@ -86,6 +86,7 @@ def make(given: Given) -> tuple[Json, list[str]]:
     """The spec, and warnings about what this machine could not grant. Raises SpecError."""
     warnings: list[str] = []
     security = given.config.linux.security_context
+    _refuse_what_we_lack(given.config)
     capabilities = _capabilities(security, given.machine, warnings)
     mounts = _mounts(given)
     spec: Json = {
@@ -111,6 +112,17 @@ def make(given: Given) -> tuple[Json, list[str]]:
     if profile:
         spec["linux"]["seccomp"] = profile
     return spec, warnings
+
+
+def _refuse_what_we_lack(config: Any) -> None:
+    """What would silently be less than was asked for is refused. Raises SpecError."""
+    if config.CDI_devices:
+        raise SpecError("CDI devices are not supported by this runtime")
+    apparmor = config.linux.security_context.apparmor
+    if apparmor.profile_type == messages.SecurityProfile.Localhost:
+        raise SpecError(
+            f"AppArmor profile {apparmor.localhost_ref}: AppArmor is not supported by this runtime"
+        )
 
 
 def arguments(config: Any, image: Json) -> list[str]:

@@ -120,6 +120,16 @@ async def test_input_meant_once_ends_with_its_first_client(pods: Pods) -> None:
     await process.close()
 
 
+async def test_closing_ends_what_somebody_is_reading(pods: Pods) -> None:
+    container = await pods.run("sleep", "1000")
+    process = await pods.engine.attach(container)
+    reading = asyncio.create_task(process.read())
+    await asyncio.sleep(0.05)
+    await process.close()
+    assert await reading is None
+    assert (await pods.status(container)).exit_code == 0
+
+
 async def test_attach_to_a_terminal(pods: Pods) -> None:
     container = await pods.run("sh", stdin=True, tty=True)
     process = await pods.engine.attach(container)
