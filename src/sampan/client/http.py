@@ -77,7 +77,7 @@ class HttpApiClient:
         await self.http.close()
 
     async def raw(self, method: str, target: str, body: bytes = b"") -> bytes:
-        """The whole answer to a request for what is no object: logs, health, metrics, traces. Raises as all calls do."""
+        """The whole answer to a request for what is no object, such as logs. Raises as all calls do."""
         async with await self._send(method, target, body) as response:
             if response.status >= 400:
                 raise await _refusal(response)

@@ -91,15 +91,17 @@ def load(path: Path, context: str = "") -> HttpApiClient:
 def merge(source: Path, target: Path) -> None:
     """Add the contexts of `source` to `target` and make its current one current; a copy of the old target is kept."""
     added = _parse(source)
-    merged: dict[str, Any] = {"apiVersion": "v1", "kind": "Config"}
-    if target.exists():
-        merged = _parse(target)
-        shutil.copy2(target, target.with_name(target.name + ".before-sampan"))
+    before = _parse(target) if target.exists() else {}
+    merged: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", **before}
     for section in ("clusters", "users", "contexts"):
         mine = {entry["name"]: entry for entry in added.get(section) or ()}
         kept = [entry for entry in merged.get(section) or () if entry["name"] not in mine]
         merged[section] = [*kept, *mine.values()]
     merged["current-context"] = added["current-context"]
+    if merged == before:
+        return
+    if before:
+        shutil.copy2(target, target.with_name(target.name + ".before-sampan"))
     target.parent.mkdir(parents=True, exist_ok=True)
     _replace(target, merged)
 
