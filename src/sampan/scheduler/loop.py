@@ -28,7 +28,7 @@ from sampan.scheduler.place import Binding, Failure, place
 from sampan.scheduler.snapshot import Snapshot
 
 NAME = "default-scheduler"
-FIRST_BACKOFF, LAST_BACKOFF = 1.0, 10.0
+FIRST_BACKOFF, LAST_BACKOFF = 0.1, 10.0
 # A pod that could not be placed is tried again after this time, whatever happens.
 SWEEP = 300.0
 # How long claims may take to be bound once their node is chosen.
