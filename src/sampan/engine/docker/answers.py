@@ -13,6 +13,7 @@ from sampan.engine.images.model import ImageError, ImageInUse, ImageNotFound
 from sampan.engine.images.progress import Progress
 from sampan.engine.images.references import InvalidReference
 from sampan.engine.images.registry import Denied, NotThere
+from sampan.host import memory
 from sampan.http.messages import Request, Response, query
 
 Result = TypeVar("Result")
@@ -223,6 +224,9 @@ async def read_in_thread(request: Request, work: Callable[[Feed], Result]) -> Re
     try:
         return await asyncio.to_thread(run)
     finally:
+        await asyncio.shield(
+            asyncio.to_thread(memory.trim)
+        )  # bodies are large, and most of the time there is none
         filling.cancel()
         with suppress(asyncio.CancelledError, ConnectionError):
             await filling
