@@ -1,7 +1,8 @@
 """The built-in controllers, one file for each. Each one observes, decides, and leaves acting to `reconcile`.
 
-Each only talks to the API, through the `Client` that the loop gives it. Start with `replicaset`, the simplest, then
-`deployment`. What several share: `pods`, `conditions`, `revisions`. `ALL` makes them; `build` gives them for one cluster.
+They reach nothing but the API, through the `Client` that the loop gives each. Start with `replicaset`, the simplest,
+then `deployment`. What several share: `pods`, `conditions`, `revisions`. `ALL` makes them; `build` gives them for one
+cluster.
 """
 
 from __future__ import annotations
