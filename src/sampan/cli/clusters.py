@@ -17,8 +17,15 @@ from sampan.config import Config, load
 RUN = Path("/run/sampan")
 
 
-def add_name(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", default="default", help="which cluster (default: default)")
+def default_name() -> str:
+    """The cluster that is meant where none is named: $SAMPAN_NAME, else `default`."""
+    return os.environ.get("SAMPAN_NAME", "default")
+
+
+def add_name(parser: argparse.ArgumentParser, dest: str = "name") -> None:
+    parser.add_argument(
+        "--name", dest=dest, default=default_name(), help="which cluster ($SAMPAN_NAME, else default)"
+    )
 
 
 def find(name: str) -> Config:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from sampan.cli import doctor, kubectl, terminal
-from sampan.cli.clusters import add_name, become_root, find
+from sampan.cli.clusters import add_name, become_root, default_name, find
 from sampan.cli.problem import Problem
 from sampan.config import Config
 
@@ -98,7 +98,7 @@ def _show(config: Config, name: str) -> None:
     service = json.loads(_kubectl(config, "get", "service", "shop-web", "-o", "json"))
     listed = api.ask(config, lambda client, get: api.json(get, OPERATIONS, limit="100"))["operations"]
     applied = next((o for o in listed if o["title"].startswith("kubectl apply")), None)
-    named = "" if name == "default" else f" --name {name}"
+    named = "" if name == default_name() else f" --name {name}"
     if applied:
         target = api.target(f"{OPERATIONS}/{applied['id']}", format="text")
         print("\n" + api.ask(config, lambda client, get: get(target)).decode(), end="")

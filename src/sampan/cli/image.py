@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sampan.cli.clusters import become_root, find
+from sampan.cli.clusters import add_name, become_root, find
 from sampan.cli.problem import Problem
 from sampan.cli.terminal import table
 
@@ -34,9 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
     def action(name: str, what: str) -> argparse.ArgumentParser:
         made = actions.add_parser(name, help=what)
-        made.add_argument(
-            "--name", dest="cluster", default="default", help="which cluster (default: default)"
-        )
+        add_name(made, "cluster")
         return made
 
     build = action("build", "build from a Dockerfile")

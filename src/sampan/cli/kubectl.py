@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from sampan.cli.clusters import find
+from sampan.cli.clusters import default_name, find
 from sampan.cli.problem import Problem
 
 
@@ -21,7 +21,7 @@ def program() -> str:
 
 
 def passthrough(words: list[str]) -> int:
-    name = "default"
+    name = default_name()
     if words[:1] == ["--name"] and len(words) > 1:
         name, words = words[1], words[2:]
     config = find(name)

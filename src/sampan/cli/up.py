@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from sampan.cli import doctor, terminal
-from sampan.cli.clusters import add_name, become_root
+from sampan.cli.clusters import add_name, become_root, default_name
 from sampan.cli.problem import Problem
 from sampan.config import Config
 
@@ -66,7 +66,7 @@ def _start(arguments: argparse.Namespace) -> Config:
 
 def greet(config: Config, seconds: float) -> None:
     """Say what is up, and what to type next."""
-    named = "" if config.name == "default" else f" --name {config.name}"
+    named = "" if config.name == default_name() else f" --name {config.name}"
     nodes = "node" if config.nodes == 1 else f"{config.nodes} nodes"
     print(f"""
 Sampan is up: {nodes} Ready in {seconds:.2f} s.

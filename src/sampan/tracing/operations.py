@@ -66,7 +66,7 @@ def operation(id: str, spans: Iterable[Span]) -> Operation | None:
         start=ordered[0].start,
         end=max(s.end for s in ordered),
         services=tuple(dict.fromkeys(s.service for s in ordered)),
-        errors=sum(bool(s.error) for s in ordered),
+        errors=sum(bool(s.error) for s in ordered if wrote(s) or not s.attributes.get("verb")),
         spans=tuple(ordered),
     )
 
@@ -79,7 +79,7 @@ def title(ordered: list[Span]) -> str:
     )
     if not command:
         return roots[0].name
-    objects = dict.fromkeys(_object(s) for s in roots if s.attributes.get("name"))
+    objects = dict.fromkeys(_object(s) for s in roots if s.attributes.get("name") and wrote(s))
     shown = list(objects)[:3]
     more = f" and {len(objects) - 3} more" if len(objects) > 3 else ""
     return f"{command} {', '.join(shown)}{more}".strip()
@@ -89,6 +89,11 @@ def _object(span: Span) -> str:
     return f"{span.attributes.get('resource', '')}/{span.attributes['name']}"
 
 
+def wrote(span: Span) -> bool:
+    """Whether a span is a request that changes something; that a read finds nothing is no error either."""
+    return span.attributes.get("verb", "get") not in ("get", "list", "watch")
+
+
 def changed_something(found: Operation) -> bool:
     """Whether an operation wrote anything: those are what a list of operations is about."""
-    return any(s.attributes.get("verb", "get") not in ("get", "list", "watch") for s in found.spans)
+    return any(wrote(s) for s in found.spans)

@@ -1,0 +1,61 @@
+"""Every command in the documents is run here: README's tour from top to bottom, on a cluster of the test's own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.cluster.conftest import SAMPAN
+
+pytestmark = pytest.mark.root
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def commands(document: Path) -> list[str]:
+    """The lines after `$ ` in a document's console blocks, and what stands in blocks of bare commands."""
+    text = document.read_text()
+    blocks = re.findall(r"```console\n(.*?)```", text, re.S)
+    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An environment in which `./dev` means this checkout, and the default cluster is one of this test's own."""
+    name = f"doc{os.urandom(3).hex()}"
+    dev = tmp_path / "dev"
+    dev.write_text(f'#!/bin/sh\n[ "$1" = sampan ] && shift\nexec {" ".join(SAMPAN)} "$@"\n')
+    dev.chmod(0o755)
+    yield {**os.environ, "SAMPAN_NAME": name, "HOME": os.environ.get("HOME", "/root")}
+    for other in (name, "other"):
+        subprocess.run([*SAMPAN, "down", "--name", other, "--delete", "--yes"], capture_output=True)
+
+
+def test_the_readmes_tour(shell: dict[str, str], tmp_path: Path) -> None:
+    ran = []
+    for command in commands(ROOT / "README.md"):
+        if command.endswith("--nodes 3"):
+            subprocess.run([*SAMPAN, "down", "--delete", "--yes"], env=shell, check=True, capture_output=True)
+            command += " --port 0"
+        command = re.sub(r"\./dev up$", "./dev up --port 0", command)
+        command = command.replace("exec -it", "exec -i")  # no terminal here; test_kubectl.py has one
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=shell, capture_output=True, text=True, timeout=400
+        )
+        assert done.returncode == 0, f"$ {command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        ran.append(command)
+    assert len(ran) > 15
+    assert (tmp_path / "apply.svg").read_text().startswith("<svg")
+
+
+def test_contributing_names_only_what_exists() -> None:
+    for document in (ROOT / "docs").glob("*.md"):
+        for path in re.findall(r"\]\(([^)#:]+)\)|`(tests/[\w/.]+|docs/[\w/.]+)`", document.read_text()):
+            name = path[0] or path[1]
+            assert (document.parent / name).exists() or (ROOT / name).exists(), (
+                f"{document.name} names {name}"
+            )
