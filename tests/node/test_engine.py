@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.engine.running.running_pods import Loopback, busybox
 from tests.node.nodes import Cluster, pod, ready
 
 from sampan.engine.engine import Engine
 from sampan.engine.images.store import ImageStore
 from sampan.host import cgroups, mounts
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "engine" / "running"))
-
-from running_pods import Loopback, busybox
+from sampan.machinery.cri import CriError, messages
+from sampan.node.grpc_cri import GrpcCri
 
 pytestmark = pytest.mark.root
 
@@ -170,3 +168,31 @@ async def test_pods_live_in_cgroups_of_their_class(real: Cluster) -> None:
 async def test_a_flood_of_pods(real: Cluster) -> None:
     await asyncio.gather(*(real.create(pod(f"web-{i}", sh("exec sleep 1000"))) for i in range(10)))
     await asyncio.gather(*(real.until(f"web-{i}", ready, 30) for i in range(10)))
+
+
+async def test_the_same_over_grpc(real: Cluster) -> None:
+    """The node as it runs beside containerd or CRI-O: everything through the runtime's socket."""
+    engine: Any = real.cri
+    serving = asyncio.create_task(engine.serve())
+    socket = engine.context.run / "cri.sock"
+    await real.kill()
+    async with asyncio.timeout(10):
+        while not socket.exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    over = GrpcCri(socket)
+    real.cri = over  # type: ignore[assignment]
+    await real.start(cgroup=engine.context.cgroup)
+    try:
+        probe = {"exec": {"command": ["true"]}, "periodSeconds": 1}
+        await real.create(pod("web", sh("echo hi; " + IDLE, readinessProbe=probe)))
+        await real.until("web", ready)
+        with pytest.raises(CriError) as e:
+            await over.call("ContainerStatus", messages.ContainerStatusRequest(container_id="none"))
+        assert e.value.code == "NOT_FOUND"
+        await real.admin.delete("pods", "web", "default")
+        await real.gone("web")
+    finally:
+        await real.kill()
+        await over.close()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)

@@ -181,7 +181,7 @@ async def test_claims_lead_to_directories_that_live_as_long_as_their_volume(clus
     }
     await cluster.admin.create("persistentvolumes", volume)
     await cluster.admin.create("persistentvolumeclaims", claim)
-    await cluster.start()
+    (await cluster.start()).reclaimer.every = 0.2
     made = pod(
         "db",
         {"name": "main", "volumeMounts": [mount("data", "/data")]},
@@ -203,7 +203,20 @@ async def test_claims_lead_to_directories_that_live_as_long_as_their_volume(clus
     await cluster.gone("db")
     assert (local / "rows").read_text() == "kept"
     await cluster.admin.delete("persistentvolumes", "pv-1")
+    # What the protection controller does once no claim is bound any more; there are no controllers here.
+    await cluster.admin.patch("persistentvolumes", "pv-1", "", {"metadata": {"finalizers": None}})
+    (local.parent / "foreign").mkdir()
     await until(lambda: not local.exists())
+    await until(lambda: not (local.parent / "foreign").exists())
+
+
+async def test_data_outlives_a_store_that_was_lost(cluster: Cluster) -> None:
+    kept = cluster.root / "local" / "pv-1"
+    kept.mkdir(parents=True)
+    (kept.parent / ".cluster").write_text("the uid of a cluster before")
+    kubelet = await cluster.start()
+    await kubelet.reclaimer.sweep()
+    assert kept.exists()
 
 
 async def test_host_paths_are_checked(cluster: Cluster, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ class Kubelet:
         self.context.volumes.appeared = self._wake
         self.workers: dict[str, Worker] = {}
         self.registration = Registration(client, self.runtime, self._me, root, self._faults)
-        self._reclaimer = Reclaimer(client, volumes)
+        self.reclaimer = Reclaimer(client, volumes)
         self.api = KubeletApi(self, streams)
         self._sockets, self._tls = sockets, tls
         self._greeted = asyncio.Event()
@@ -123,7 +123,7 @@ class Kubelet:
                     self.context.services.run(),
                     self.context.volumes.run(),
                     self.context.events.run(),
-                    self._reclaimer.run(),
+                    self.reclaimer.run(),
                     garbage.run(self),
                 ):
                     group.create_task(work)

@@ -15,7 +15,6 @@ from sampan.client.api import ApiError, Client, Unavailable
 from sampan.machinery.objects import Object
 from sampan.node.volumes import host_path, ownership
 from sampan.node.volumes.place import Place
-from sampan.node.watching import follow
 
 log = logging.getLogger(__name__)
 CLUSTER = ".cluster"
@@ -71,48 +70,40 @@ def _prepare(place: Place, path: Path, kind: str) -> None:
 
 
 class Reclaimer:
-    """Removes the directories of provisioned volumes whose PersistentVolume is gone."""
+    """Removes the directories of provisioned volumes whose PersistentVolume is gone.
 
-    def __init__(self, client: Client, local: Path):
-        self._client, self._local = client, local
-        self._known: set[str] = set()
+    It asks for each by name, since that is all that nodes may do with PersistentVolumes; where there are no
+    directories it asks for nothing.
+    """
+
+    def __init__(self, client: Client, local: Path, every: float = 30.0):
+        self._client, self._local, self.every = client, local, every
 
     async def run(self) -> None:
-        async for change in follow(self._client, "persistentvolumes"):
-            if change.type == "BOOKMARK":
-                if change.synced:
-                    await self._sweep()
-                continue
-            name = change.object["metadata"]["name"]
-            if change.type == "DELETED":
-                self._known.discard(name)
-                await self._remove(name)
-            else:
-                self._known.add(name)
+        while True:
+            await asyncio.sleep(self.every)
+            try:
+                await self.sweep()
+            except (ApiError, Unavailable, OSError) as e:
+                log.info("volumes in %s: %s", self._local, e)
 
-    async def _sweep(self) -> None:
-        """What was deleted while this process was away. Only within the same cluster: a lost store must not
-        cost the data as well.
-        """
-        if not self._local.is_dir() or not await self._same_cluster():
+    async def sweep(self) -> None:
+        """Only within the same cluster: a store that was lost must not cost the data as well."""
+        names = [e.name for e in self._local.iterdir() if e.is_dir()] if self._local.is_dir() else []
+        if not names or not await self._same_cluster():
             return
-        for entry in sorted(self._local.iterdir()):
-            if entry.is_dir() and entry.name not in self._known:
-                await self._remove(entry.name)
+        for name in sorted(names):
+            try:
+                await self._client.get("persistentvolumes", name)
+            except ApiError as e:
+                if e.code != 404:
+                    raise
+                log.info("the volume %s was deleted: removing its directory in %s", name, self._local)
+                await asyncio.to_thread(shutil.rmtree, self._local / name, True)
 
     async def _same_cluster(self) -> bool:
         mark = self._local / CLUSTER
-        try:
-            uid = str((await self._client.get("namespaces", "kube-system"))["metadata"]["uid"])
-        except (ApiError, Unavailable):
-            return False
+        uid = str((await self._client.get("namespaces", "kube-system"))["metadata"]["uid"])
         if not mark.exists():
             mark.write_text(uid)
-            return False
         return mark.read_text() == uid
-
-    async def _remove(self, name: str) -> None:
-        path = self._local / name
-        if path.parent == self._local and path.is_dir() and not path.is_symlink():
-            log.info("the volume %s was deleted: removing %s", name, path)
-            await asyncio.to_thread(shutil.rmtree, path, True)
