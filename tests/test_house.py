@@ -31,3 +31,9 @@ def test_every_file_says_what_it_is_for() -> None:
 def test_every_room_says_where_to_start_reading() -> None:
     rooms = [d / "__init__.py" for d in SOURCE.iterdir() if d.is_dir() and d.name != "__pycache__"]
     assert not [str(f) for f in rooms if "tart with" not in f.read_text() and f.parent.name != "testing"]
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    from tools import matrix
+
+    assert not list(matrix.missing())
