@@ -7,15 +7,14 @@ import json
 import posixpath
 import secrets
 import shutil
-import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sampan.engine.build import configure, copying, diff, plan, running, state, words
-from sampan.engine.build.copying import Owner, Source
+from sampan.engine.build import configure, copying, diff, plan, rootfs, running, state, words
+from sampan.engine.build.copying import Source
 from sampan.engine.build.dockerfile import Dockerfile, DockerfileError, Instruction, instruction, parse
 from sampan.engine.build.ignore import compile as compile_ignore
 from sampan.engine.build.state import Done, State
@@ -33,7 +32,7 @@ from sampan.engine.images.pull import adding
 from sampan.engine.images.references import Reference
 from sampan.engine.images.store import Image, ImageStore
 from sampan.engine.images.unpack import look_like
-from sampan.engine.users import Identity, UnknownUser, Wanted, resolve
+from sampan.engine.users import UnknownUser
 from sampan.host import mounts, process, trace
 
 _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"}
@@ -264,7 +263,7 @@ class _Build:
         try:
             yield home
         finally:
-            await asyncio.shield(asyncio.to_thread(_discard, home))
+            await asyncio.shield(asyncio.to_thread(rootfs.discard, home))
 
     def _mount(self, current: State, home: Path) -> None:
         for name in ("upper", "work", "rootfs"):
@@ -277,7 +276,7 @@ class _Build:
 
     def _make_workdir(self, current: State) -> Callable[[Path], Awaitable[None]]:
         async def work(home: Path) -> None:
-            await asyncio.to_thread(_make_directory, home / "rootfs", current)
+            await asyncio.to_thread(rootfs.make_directory, home / "rootfs", current)
 
         return work
 
@@ -300,8 +299,8 @@ class _Build:
         network = self.options.network and each.flags.get("network", "default") != "none"
 
         async def work(home: Path) -> None:
-            user = await asyncio.to_thread(_identity, home / "rootfs", current.run.get("User") or "")
-            await asyncio.to_thread(_make_directory, home / "rootfs", current)
+            user = await asyncio.to_thread(rootfs.identity, home / "rootfs", current.run.get("User") or "")
+            await asyncio.to_thread(rootfs.make_directory, home / "rootfs", current)
             file = home / "script" if script else None
             if file:
                 file.write_text(script)
@@ -371,7 +370,7 @@ class _Build:
             self._source_root(stage, each, flags) as (root, ignored),
             self._texts(each, variables) as texts,
         ):
-            found = await asyncio.to_thread(_find, root, listed[:-1], ignored, texts)
+            found = await asyncio.to_thread(rootfs.find, root, listed[:-1], ignored, texts)
             if len(found) > 1 and not target.endswith("/") and len(listed) > 2:
                 raise each.error(
                     f"When using {each.keyword} with more than one source file, "
@@ -381,7 +380,7 @@ class _Build:
             key = current.advance(each.keyword, content, target, json.dumps(sorted(flags.items())))
 
             async def work(home: Path) -> None:
-                await asyncio.to_thread(_put, home / "rootfs", found, target, flags, ignored, each)
+                await asyncio.to_thread(rootfs.put, home / "rootfs", found, target, flags, ignored, each)
 
             text = f"{each.keyword} {''.join(f'--{k}={v} ' for k, v in flags.items())}{' '.join(listed)}"
             await self._step(current, key, text, work)
@@ -435,73 +434,3 @@ def _platform_arguments(prefix: str, platform: Platform) -> dict[str, str]:
         f"{prefix}ARCH": platform.architecture,
         f"{prefix}VARIANT": platform.variant,
     }
-
-
-def _discard(home: Path) -> None:
-    mounts.unmount(home / "rootfs", lazy=True)
-    shutil.rmtree(home, ignore_errors=True)
-
-
-def _read(rootfs: Path, name: str) -> str:
-    path = copying.resolve(rootfs, name)
-    return path.read_text(errors="surrogateescape") if path.is_file() else ""
-
-
-def _identity(rootfs: Path, user: str) -> Identity:
-    """Raises UnknownUser."""
-    return resolve(Wanted(user), _read(rootfs, "etc/passwd"), _read(rootfs, "etc/group"))
-
-
-def _make_directory(rootfs: Path, current: State) -> None:
-    """Make a stage's working directory where it is missing."""
-    from sampan.engine.images.unpack import Tree, parts
-
-    if copying.resolve(rootfs, current.workdir).is_dir():
-        return
-    tree = Tree(rootfs)
-    try:
-        tree.directory(parts(current.workdir))
-    finally:
-        tree.close()
-
-
-def _find(
-    root: Path, listed: Sequence[str], ignored: Callable[[str], bool], texts: Mapping[str, Source]
-) -> list[Source]:
-    found: list[Source] = []
-    for name in listed:
-        if name.startswith("<<") and name.lstrip("<-") in texts:
-            found.append(texts[name.lstrip("<-")])
-        else:
-            found += copying.sources(root, name, ignored)
-    return found
-
-
-def _put(
-    rootfs: Path,
-    found: Sequence[Source],
-    target: str,
-    flags: Mapping[str, str],
-    ignored: Callable[[str], bool],
-    each: Instruction,
-) -> None:
-    owner = _owner(rootfs, flags, each)
-    copying.copy(rootfs, found, target, owner, ignored, extract=each.keyword == "ADD")
-
-
-def _owner(rootfs: Path, flags: Mapping[str, str], each: Instruction) -> Owner:
-    """What --chown and --chmod say; else copies from the context are root's, others keep their owner."""
-    mode = None
-    if "chmod" in flags:
-        try:
-            mode = stat.S_IMODE(int(flags["chmod"], 8))
-        except ValueError:
-            raise each.error(
-                f"invalid chmod parameter: {flags['chmod']!r}. it should be octal string"
-            ) from None
-    if "chown" in flags:
-        who = _identity(rootfs, flags["chown"])
-        return Owner(
-            who.uid, who.gid if ":" in flags["chown"] or not flags["chown"].isdigit() else who.uid, mode
-        )
-    return Owner(None, None, mode) if "from" in flags else Owner(mode=mode)

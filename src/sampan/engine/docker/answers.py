@@ -13,7 +13,7 @@ from sampan.engine.images.model import ImageError, ImageInUse, ImageNotFound
 from sampan.engine.images.progress import Progress
 from sampan.engine.images.references import InvalidReference
 from sampan.engine.images.registry import Denied, NotThere
-from sampan.host import memory
+from sampan.host import heap
 from sampan.http.messages import Request, Response, query
 
 Result = TypeVar("Result")
@@ -225,7 +225,7 @@ async def read_in_thread(request: Request, work: Callable[[Feed], Result]) -> Re
         return await asyncio.to_thread(run)
     finally:
         await asyncio.shield(
-            asyncio.to_thread(memory.trim)
+            asyncio.to_thread(heap.trim)
         )  # bodies are large, and most of the time there is none
         filling.cancel()
         with suppress(asyncio.CancelledError, ConnectionError):
