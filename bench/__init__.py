@@ -1,4 +1,4 @@
-"""The figures: `./dev bench` prints them all, `./dev bench NAME` one group, `--write` puts them into docs/benchmarks.md.
+"""The figures: `./dev bench` prints them all, `./dev bench NAME` one group.
 
-Each module here with a `run()` is a group; it returns rows. Start with `__main__`.
+`--write` also puts them into docs/benchmarks.md. Each module here with a `run()` is a group; it returns rows. Start with `__main__`.
 """

@@ -29,9 +29,11 @@ _CORE = "/api/v1/namespaces/default"
 
 
 def run() -> Sequence[Row]:
-    with tempfile.TemporaryDirectory(prefix="sampan-bench-", dir="/var/tmp") as directory:
-        with _control(Path(directory)) as server:
-            return list(_rows(server))
+    with (
+        tempfile.TemporaryDirectory(prefix="sampan-bench-", dir="/var/tmp") as directory,
+        _control(Path(directory)) as server,
+    ):
+        return list(_rows(server))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,9 @@ def _control(state: Path) -> Iterator[Control]:
     try:
         url = _url(kubeconfig)
         pki = state / "pki"
-        job = Job(url, str(pki / "ca.crt"), str(pki / "admin.pem"), "GET", "/readyz", requests=3, connections=1)
+        job = Job(
+            url, str(pki / "ca.crt"), str(pki / "admin.pem"), "GET", "/readyz", requests=3, connections=1
+        )
         _until_ready(job)
         server = Control(child.pid, replace(job, requests=0, connections=32))
         server.settle()
@@ -112,5 +116,3 @@ def _until_ready(job: Job) -> None:
         except RuntimeError:
             time.sleep(0.1)
     raise RuntimeError("the control process does not become ready")
-
-

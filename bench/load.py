@@ -1,7 +1,7 @@
 """Load over HTTP from a process of its own, so that what the server uses is the server's alone.
 
 `python -m bench.load SPEC` reads one JSON object: url, files of the CA and the client's certificate, connections,
-seconds (or requests), and the request: method, target, body, content type. `{n}` in target and body is a number that
+seconds or a number of requests, and the request: method, target, body. `{n}` in target and body is a number that
 no other request has. It prints how many were answered, the seconds that took, and the latencies' quantiles.
 """
 
@@ -64,12 +64,13 @@ async def work(job: Job) -> Outcome:
     begun = time.perf_counter()
     until = begun + (60.0 if job.requests else job.seconds)
     last = job.first + job.requests if job.requests else 1 << 60
+    media = "application/merge-patch+json" if job.method == "PATCH" else "application/json"
 
     async def connection() -> None:
         while time.perf_counter() < until and (n := next(numbers)) < last:
             start = time.perf_counter()
             target, body = job.target.replace("{n}", str(n)), job.body.replace("{n}", str(n)).encode()
-            headers = {"content-type": "application/json"} if body else None
+            headers = {"content-type": media} if body else None
             async with await client.request(job.method, target, headers=headers, body=body) as response:
                 answer = await response.read()
             if response.status >= 300:

@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.cluster.busybox import archive
+
 from bench.rows import Row
 from bench.usage import seconds
 from sampan.client import kubeconfig
@@ -23,7 +25,6 @@ from sampan.config import Config
 from sampan.machinery.objects import Object
 from sampan.testing import Cluster
 from sampan.testing import cluster as fresh
-from tests.cluster.busybox import archive
 
 ONE_BY_ONE, AT_ONCE = 40, 50
 DEADLINE = 60.0
@@ -154,7 +155,7 @@ def _pod(name: str) -> Object:
 
 
 def _running(pod: Object | None) -> bool:
-    return bool(pod) and pod["status"].get("phase") == "Running"
+    return pod is not None and pod["status"].get("phase") == "Running"
 
 
 def _ready(pod: Object | None) -> bool:

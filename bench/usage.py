@@ -35,8 +35,8 @@ def own() -> float:
 
 
 def memory(pid: int) -> float:
-    """Proportional set size in MiB."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+    """Proportional set size in MiB; pid 0 is the calling process."""
+    for line in Path(f"/proc/{pid or 'self'}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
     return 0.0

@@ -7,7 +7,6 @@ for anyone's kubelet. Each keeps everything below its state directory, and none 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sampan.config import Config
-from sampan.host import service
+from sampan.host import memory, service
 
 DEFAULT_PORT = 6443
 
@@ -43,7 +42,7 @@ def run(component: str, *, state: Path, listen: str, kubeconfig: Path | None, no
 
 async def _until_asked(work: Coroutine[Any, Any, None]) -> None:
     stop = service.asked_to_stop()
-    gc.freeze()
+    memory.set_aside_survivors()
     await service.until(stop, asyncio.create_task(work, name="component"))
 
 

@@ -1,14 +1,43 @@
-"""Memory of this process: giving back what the C library keeps after a large piece of work. Source: malloc_trim(3)."""
+"""Memory of this process: Python's collector of cycles kept short, and free memory given back.
+
+A full collection walks every object there is: over 10,000 decoded Pods it takes a quarter of a second. What an API
+server, an informer or a kubelet holds has no cycles, and goes when nothing refers to it any more, without the
+collector. So whatever survives a full collection is set aside, and the next one walks only what came since.
+
+Source of `trim`: malloc_trim(3).
+"""
 
 from __future__ import annotations
 
 import gc
+import time
 
-from sampan.host.mounts import libc
+# What was set aside may have become garbage in a cycle: an old connection, say. So now and then all is walked.
+_THOROUGH_SECONDS = 24 * 3600.0
+
+
+def set_aside_survivors() -> None:
+    """Set aside all there is now, and from now on whatever survives a full collection. Call once in a process."""
+    due = time.monotonic() + _THOROUGH_SECONDS
+
+    def collected(phase: str, info: dict[str, int]) -> None:
+        nonlocal due
+        if phase != "stop" or info["generation"] < 2:
+            return
+        if time.monotonic() < due:
+            gc.freeze()
+        else:
+            due = time.monotonic() + _THOROUGH_SECONDS
+            gc.unfreeze()  # the next full collection walks all
+
+    gc.callbacks.append(collected)
+    gc.freeze()
 
 
 def trim() -> None:
     """Return free memory to the kernel, where the C library can. Blocks for some milliseconds: use a thread."""
+    from sampan.host.mounts import libc
+
     gc.collect()
     if release := getattr(libc(), "malloc_trim", None):
         release(0)
