@@ -68,18 +68,39 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster of two nodes with a busybox image, as `shared`."""
+    tar = tmp_path_factory.mktemp("images") / "busybox.tar"
+    archive(tar, ["busybox:1", "busybox:2"])
+    with cluster(nodes=2) as made:
+        load(made, tar)
+        yield made
+
+
 def load(made: Cluster, tar: Path) -> None:
     """`sampan image load`."""
     words = ["image", "load", "--name", made.config.name, "-i", str(tar)]
-    subprocess.run([*SAMPAN, *words], check=True, capture_output=True, text=True)
+    done = subprocess.run([*SAMPAN, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 SAMPAN = [os.sys.executable, "-m", "sampan.cli"]  # type: ignore[attr-defined]
 
 
 @pytest.fixture
-def space(shared: Cluster, request: pytest.FixtureRequest) -> Iterator[Space]:
+def space(shared: Cluster) -> Iterator[Space]:
+    yield from _space(shared)
+
+
+@pytest.fixture
+def wide(pair: Cluster) -> Iterator[Space]:
+    """A test's own namespace on the cluster of two nodes."""
+    yield from _space(pair)
+
+
+def _space(cluster: Cluster) -> Iterator[Space]:
     name = f"t-{os.urandom(4).hex()}"
-    shared.kubectl("create", "namespace", name)
-    yield Space(shared, name)
-    shared.kubectl("delete", "namespace", name, "--wait=false")
+    cluster.kubectl("create", "namespace", name)
+    yield Space(cluster, name)
+    cluster.kubectl("delete", "namespace", name, "--wait=false")

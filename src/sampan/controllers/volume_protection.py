@@ -1,6 +1,7 @@
 """Keeps claims that pods use, and volumes that claims are bound to, from vanishing under them.
 
-Both carry a finalizer while they exist; it is taken off a deleted one once nobody uses it.
+Both carry a finalizer while they exist; it is taken off a deleted one once nobody uses it. A pod that was on a node
+uses its claims as long as it exists, ended or not: what it wrote is there to be read until someone deletes it.
 Source: the concepts' page on persistent volumes (storage object in use protection).
 """
 
@@ -31,7 +32,12 @@ def observe_claim(cache: Cache, name: Key) -> Observed | None:
     if claim is None:
         return None
     users = cache.index("pods", "claims", str(name))
-    return Observed(claim, any(not pods.is_finished(p) for p in users))
+    return Observed(claim, any(_uses(p) for p in users))
+
+
+def _uses(pod: Object) -> bool:
+    gone = pods.is_terminating(pod) and pods.is_finished(pod)
+    return bool(pod["spec"].get("nodeName")) and not gone
 
 
 def observe_volume(cache: Cache, name: Key) -> Observed | None:
