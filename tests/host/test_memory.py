@@ -43,7 +43,3 @@ def test_new_cycles_are_still_collected() -> None:
         """)
         == "None"
     )
-
-
-def test_trim() -> None:
-    assert run("from sampan.host import memory; memory.trim(); print('trimmed')") == "trimmed"

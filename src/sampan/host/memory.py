@@ -1,10 +1,8 @@
-"""Memory of this process: Python's collector of cycles kept short, and free memory given back.
+"""Python's collector of reference cycles, kept from stopping a process that holds much.
 
 A full collection walks every object there is: over 10,000 decoded Pods it takes a quarter of a second. What an API
 server, an informer or a kubelet holds has no cycles, and goes when nothing refers to it any more, without the
 collector. So whatever survives a full collection is set aside, and the next one walks only what came since.
-
-Source of `trim`: malloc_trim(3).
 """
 
 from __future__ import annotations
@@ -32,12 +30,3 @@ def set_aside_survivors() -> None:
 
     gc.callbacks.append(collected)
     gc.freeze()
-
-
-def trim() -> None:
-    """Return free memory to the kernel, where the C library can. Blocks for some milliseconds: use a thread."""
-    from sampan.host.mounts import libc
-
-    gc.collect()
-    if release := getattr(libc(), "malloc_trim", None):
-        release(0)
