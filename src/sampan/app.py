@@ -8,7 +8,6 @@ same functions alone (`alone`).
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import socket
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sampan.config import Config, load
-from sampan.host import service, trace
+from sampan.host import memory, service, trace
 
 if TYPE_CHECKING:
     from sampan.apiserver.settings import Settings
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KUBELET_PORT = 10250
+KUBELET_PORT, DNS_PORT = 10250, 53
 # Who makes the addons, and who watches for the controllers.
 ADDONS = ("system:addon-manager", ("system:masters",))
 INFORMERS = ("system:kube-controller-manager", ("system:masters",))
@@ -138,27 +137,32 @@ def engine(config: Config, network: NodeNetwork) -> Engine:
     )
 
 
-async def node(config: Config, name: str) -> None:
+async def node(config: Config, name: str, sockets: Sequence[socket.socket] = ()) -> None:
     """Run the pods of one of the cluster's nodes until cancelled; they run on after that."""
     from sampan.network.addresses import layout
 
     network = next(n for n in layout(config) if n.name == name)
-    await run_node(config, network, _node_client(config, name))
+    await run_node(config, network, _node_client(config, name), sockets)
 
 
-async def run_node(config: Config, network: NodeNetwork, client: HttpApiClient) -> None:
-    """Run the pods of a node until cancelled, for the cluster that `client` reaches."""
+async def run_node(
+    config: Config, network: NodeNetwork, client: HttpApiClient, sockets: Sequence[socket.socket] = ()
+) -> None:
+    """Run the pods of a node until cancelled, for the cluster that `client` reaches.
+
+    `sockets`, if someone holds them over restarts, are those of the kubelet's API and of the DNS, over UDP and TCP.
+    """
     exporter = _export(client)
     runtime = engine(config, network)
     await runtime.context.network.start()
     await runtime.start()
-    kubelet = _kubelet(config, network, client, runtime)
+    kubelet = _kubelet(config, network, client, runtime, sockets[:1])
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(exporter.run(), name="spans")
             tasks.create_task(runtime.serve(), name="CRI socket")
             tasks.create_task(_serve_images(config, network, runtime), name="images' socket")
-            tasks.create_task(_agent(config, network, client).run(), name="services and DNS")
+            tasks.create_task(_agent(config, network, client, sockets[1:]).run(), name="services and DNS")
             tasks.create_task(kubelet.run(), name="kubelet")
             tasks.create_task(_tell_ready(kubelet), name="readiness")
     finally:
@@ -204,16 +208,26 @@ def _export(client: HttpApiClient) -> Exporter:
     return exporter
 
 
-def _agent(config: Config, network: NodeNetwork, client: HttpApiClient) -> Agent:
+def _agent(
+    config: Config, network: NodeNetwork, client: HttpApiClient, sockets: Sequence[socket.socket]
+) -> Agent:
     from sampan.network.agent import Agent
+    from sampan.network.dns.server import Sockets
     from sampan.network.nodes import host_namespace
 
     leads = network.name == config.node_names[0]
     host = host_namespace(config) if network.netns else None
-    return Agent(client, network, domain=config.domain, host=host, leads=leads)
+    held = Sockets(*sockets) if sockets else None
+    return Agent(client, network, domain=config.domain, host=host, leads=leads, sockets=held)
 
 
-def _kubelet(config: Config, network: NodeNetwork, client: HttpApiClient, runtime: Engine) -> Kubelet:
+def _kubelet(
+    config: Config,
+    network: NodeNetwork,
+    client: HttpApiClient,
+    runtime: Engine,
+    sockets: Sequence[socket.socket],
+) -> Kubelet:
     from sampan.host import cgroups
     from sampan.http import server
     from sampan.http.tls import server_context
@@ -228,7 +242,7 @@ def _kubelet(config: Config, network: NodeNetwork, client: HttpApiClient, runtim
         volumes=state / "volumes",
         address=network.address,
         tls=server_context(config.pki / f"{network.name}-serving.pem", client_ca=config.pki / "ca.crt"),
-        sockets=[server.listen(network.address, KUBELET_PORT)],
+        sockets=sockets or [server.listen(network.address, KUBELET_PORT)],
         cluster_dns=config.ranges.dns,
         cluster_domain=config.domain,
         pod_cidr=network.pod_cidr,
@@ -261,14 +275,14 @@ def _process(config: Config, words: list[str]) -> Coroutine[Any, Any, None]:
     if words == ["control"]:
         return control(config, service.listening_sockets())
     if len(words) == 2 and words[0] == "node":
-        return node(config, words[1])
+        return node(config, words[1], service.listening_sockets())
     raise SystemExit(f"sampan.app: there is no process {' '.join(words)!r}")
 
 
 async def _until_asked(work: Coroutine[Any, Any, None]) -> None:
     stop = service.asked_to_stop()
     task = asyncio.create_task(work, name="process")
-    gc.freeze()
+    memory.set_aside_survivors()
     await service.until(stop, task)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 
 import pytest
@@ -21,6 +22,7 @@ from tests.faults.load import (
 )
 
 from sampan.lifecycle import cluster as lifecycle
+from sampan.network.dns import wire
 from sampan.testing import Cluster
 
 pytestmark = pytest.mark.root
@@ -61,6 +63,25 @@ def test_containers_and_connections_live_on(broken: Cluster, victim: str) -> Non
 def _ready(pod: dict[str, object]) -> bool:
     conditions = pod["status"]["conditions"]  # type: ignore[index]
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def test_questions_to_a_node_that_starts_anew_wait_for_their_answer(broken: Cluster) -> None:
+    """The supervisor holds its sockets: names are looked up, and kubectl reaches in, as if nothing were."""
+    address = deploy(broken)
+    name = broken.config.node_names[0]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.connect((broken.config.ranges.dns, 53))
+        query = wire.encode_query(7, "web.default.svc.cluster.local", wire.A, size=512)
+        for _ in range(2):
+            kill(process(broken, name))
+            client.send(query)
+            answer = wire.decode_response(client.recv(512))
+            assert [socket.inet_ntoa(record.data) for record in answer.answers] == [address]
+            eventually(lambda: settled(broken))
+    pod = next(iter(containers(broken)))
+    kill(process(broken, name))
+    assert broken.kubectl("exec", pod, "--", "hostname") == f"{pod}\n"
 
 
 def test_a_new_supervisor_adopts_the_processes_and_restarts_them_again(broken: Cluster) -> None:

@@ -31,6 +31,7 @@ Step = Callable[[str], AbstractContextManager[None]]
 
 START_DEADLINE = 60.0
 STOP_DEADLINE = 30.0
+RESTARTS_ENDURED = 4
 
 
 class Failed(Exception):
@@ -175,11 +176,14 @@ _SUPERVISOR = (
 def wait_ready(config: Config, name: str, deadline: float = START_DEADLINE) -> None:
     """Wait until a process has said that it is ready. Raises Failed with its last words where it keeps dying."""
     until = time.monotonic() + deadline
+    before = None
     while time.monotonic() < until:
         found = _process(config, name)
         if found and found["state"] == "ready":
             return
-        if found and found["restarts"] >= 4:
+        if found and before is None:
+            before = found["restarts"]
+        if found and before is not None and found["restarts"] - before >= RESTARTS_ENDURED:
             break
         time.sleep(0.005)
     raise Failed(

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sampan.app import DNS_PORT, KUBELET_PORT
 from sampan.config import Config
 from sampan.network.addresses import NodeNetwork, host_address
 from sampan.supervisor.spec import Listen, Spec
@@ -32,12 +33,21 @@ def control(config: Config) -> Spec:
 
 
 def node(config: Config, network: NodeNetwork) -> Spec:
-    """The kubelet, engine and pod network of one node, as root in the node's network namespace."""
+    """The kubelet, engine and pod network of one node, as root in the node's network namespace.
+
+    Its sockets, in the order that `app.run_node` takes them: the kubelet's API, the DNS over UDP and TCP.
+    """
+    dns = config.ranges.dns
     return Spec(
         name=network.name,
         argv=_argv(config, "node", network.name),
         log=str(config.logs / f"{network.name}.log"),
         netns=str(network.netns) if network.netns else "",
+        listen=(
+            Listen(network.address, KUBELET_PORT),
+            Listen(dns, DNS_PORT, "udp"),
+            Listen(dns, DNS_PORT),
+        ),
         environment=_environment(),
     )
 

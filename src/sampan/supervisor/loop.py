@@ -118,7 +118,7 @@ class Supervisor:
     def _bind(self) -> None:
         for process in self.processes.values():
             if not process.sockets:
-                process.sockets = [spawn.bind(x.address, x.port) for x in process.spec.listen]
+                process.sockets = spawn.bind_all(process.spec)
 
     # What happens
 

@@ -20,17 +20,36 @@ _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
 _PR_SET_NO_NEW_PRIVS = 38
 _SYS_PIDFD_GETFD = 438
 _IP_FREEBIND = 15
+_DATAGRAMS = 1 << 20  # bytes of datagrams that may wait
 
 
-def bind(address: str, port: int) -> socket.socket:
-    """A listening socket, on an address that may not be there yet."""
-    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if listener.family == socket.AF_INET:
-        listener.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
-    listener.bind((address, port))
-    listener.listen(1024)
-    return listener
+def bind(address: str, port: int, protocol: str = "tcp") -> socket.socket:
+    """A listening or receiving socket, on an address that may not be there yet."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM)
+    if family == socket.AF_INET:
+        made.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
+    if protocol == "udp":
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _DATAGRAMS)
+        made.bind((address, port))
+        return made
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((address, port))
+    made.listen(1024)
+    return made
+
+
+def bind_all(spec: Spec) -> list[socket.socket]:
+    """The sockets of a process, in its network namespace."""
+    home = os.open("/proc/self/ns/net", os.O_RDONLY)
+    try:
+        if spec.netns:
+            _enter(spec.netns)
+        return [bind(x.address, x.port, x.protocol) for x in spec.listen]
+    finally:
+        if spec.netns:
+            _check(_libc.setns(home, _CLONE_NEWNET), "return to the own network namespace")
+        os.close(home)
 
 
 def spawn(spec: Spec, sockets: list[socket.socket], notify: str) -> int:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """A TCP socket that the supervisor binds, so that connections wait while the process restarts."""
+    """A socket that the supervisor binds in the process's network namespace, so that connections and datagrams wait
+    while the process restarts.
+    """
 
     address: str
     port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
 
 
 @dataclass(frozen=True, slots=True)

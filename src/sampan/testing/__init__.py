@@ -13,6 +13,6 @@ fixtures are in `sampan.testing.fixtures`, for `pytest_plugins`.
 from __future__ import annotations
 
 from sampan.testing.cluster import Cluster, cluster
-from sampan.testing.leftovers import leftovers
+from sampan.testing.leftovers import kept, leftovers
 
-__all__ = ["Cluster", "cluster", "leftovers"]
+__all__ = ["Cluster", "cluster", "kept", "leftovers"]

@@ -56,11 +56,16 @@ class Cluster:
 
 
 @contextmanager
-def cluster(*, nodes: int = 1, name: str = "", step: lifecycle.Step = lifecycle.silent) -> Iterator[Cluster]:
-    """A fresh cluster with `nodes` nodes (0: the API server with its controllers alone). Needs root."""
+def cluster(
+    *, nodes: int = 1, name: str = "", state: Path | None = None, step: lifecycle.Step = lifecycle.silent
+) -> Iterator[Cluster]:
+    """A fresh cluster with `nodes` nodes (0: the API server with its controllers alone). Needs root.
+
+    `state` is a directory that is made and erased, normally one in /tmp.
+    """
     with tempfile.TemporaryDirectory(prefix="sampan-") as directory:
         chosen = name or f"t{os.urandom(4).hex()}"
-        options = Options(name=chosen, state=Path(directory) / "state", port=0, nodes=nodes)
+        options = Options(name=chosen, state=state or Path(directory) / "state", port=0, nodes=nodes)
         config = None
         try:
             config = lifecycle.start(options, step)

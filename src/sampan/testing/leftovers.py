@@ -1,6 +1,6 @@
-"""What a cluster has on this machine beside its files: processes, mounts, links, rules, control groups.
+"""What a cluster has on this machine: processes, mounts, links, rules, control groups; and what its nodes keep of pods.
 
-After `stop` there is nothing. While it runs, what is there without workloads is there again once they have gone.
+Of the first, nothing is there after `stop`. While a cluster runs, both are without workloads what they were before.
 """
 
 from __future__ import annotations
@@ -17,6 +17,17 @@ from sampan.network import nodes
 def leftovers(config: Config) -> list[str]:
     """A line for each thing, sorted; the same thing has the same line at every call. Needs root."""
     return sorted({*_processes(config), *_mounts(config), *_groups(config), *_network(config)})
+
+
+def kept(config: Config) -> list[str]:
+    """What the nodes keep on disk of pods and containers, as paths below the cluster's directories, sorted."""
+    nodes = [(config.node_state(name), config.node_run(name)) for name in config.node_names]
+    places = [config.images / "snapshots", config.images / "tmp"]
+    for state, run in nodes:
+        places += [state / part for part in ("engine/containers", "engine/sandboxes", "volumes")]
+        places += [state / "kubelet" / part for part in ("pods", "logs")]
+        places += [run / part for part in ("containers", "sandboxes", "runtime")]
+    return sorted(str(entry) for place in places if place.is_dir() for entry in place.iterdir())
 
 
 def _processes(config: Config) -> Iterator[str]:

@@ -1,0 +1,168 @@
+"""kill -9 of random processes at random moments, again and again, while much goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import pytest
+from tests.cluster.waiting import eventually
+from tests.faults.load import deploy, items, options, process, settled, shims
+from tests.faults.writers import Writers
+
+from sampan.lifecycle import cluster as lifecycle
+from sampan.testing import Cluster, kept, leftovers
+
+pytestmark = [pytest.mark.root, pytest.mark.campaign]
+
+SECONDS = 90.0
+
+# Writes one number after the other to its volume, from the last that is there.
+DIARY = """
+apiVersion: v1
+kind: Service
+metadata: {name: diary}
+spec: {clusterIP: None, selector: {app: diary}, ports: [{port: 80}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: diary}
+spec:
+  serviceName: diary
+  selector: {matchLabels: {app: diary}}
+  template:
+    metadata: {labels: {app: diary}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: diary
+        image: busybox:1
+        command:
+        - sh
+        - -c
+        - >-
+          n=$(tail -n 1 /data/diary || echo 0);
+          while :; do n=$((n+1)); echo $n >> /data/diary; sleep 0.2; done
+        volumeMounts: [{name: data, mountPath: /data}]
+  volumeClaimTemplates:
+  - metadata: {name: data}
+    spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+"""
+
+JOB = """
+apiVersion: batch/v1
+kind: Job
+metadata: {name: job-NUMBER, labels: {app: job}}
+spec:
+  backoffLimit: 20
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{name: job, image: "busybox:1", command: [sh, -c, "sleep 0.5; echo done"]}]
+"""
+
+
+class Killer:
+    """Kills something of a cluster at each call; what, its own random numbers say."""
+
+    def __init__(self, cluster: Cluster, chance: random.Random):
+        self._cluster, self._chance = cluster, chance
+        self.killed: list[str] = []
+
+    def __call__(self) -> None:
+        node = self._cluster.config.node_names[0]
+        victim = self._chance.choices(["control", node, "shim", "supervisor"], [4, 4, 3, 1])[0]
+        if victim == "shim":
+            running = sorted(shims(self._cluster).values())
+            pid = self._chance.choice(running) if running else 0
+        else:
+            pid = process(self._cluster, victim)
+        if not pid:
+            return
+        try:
+            os.kill(pid, 9)
+        except ProcessLookupError:
+            return
+        self.killed.append(victim)
+        if victim == "supervisor":
+            # Its children are on their own for a while, and some of them may die of it.
+            self._pause(0.0, 1.0)
+            if self._chance.random() < 0.3:
+                os.kill(self._orphan(), 9)
+            lifecycle.start(options(self._cluster))
+
+    def _orphan(self) -> int:
+        import json
+
+        pids = json.loads((self._cluster.config.run / "pids.json").read_text())
+        return int(self._chance.choice(sorted(pids.values()))[0])
+
+    def _pause(self, least: float, most: float) -> None:
+        time.sleep(self._chance.uniform(least, most))
+
+
+def test_random_kills_under_load(broken: Cluster) -> None:
+    seed = int(os.environ.get("SAMPAN_SEED") or time.time())
+    print(f"SAMPAN_SEED={seed}")
+    chance = random.Random(seed)
+    before = leftovers(broken.config), kept(broken.config)
+    deploy(broken)
+    broken.kubectl("apply", "-f", "-", input=DIARY)
+    killer = Killer(broken, chance)
+    jobs = 0
+    until = time.monotonic() + SECONDS
+    with Writers(broken) as writers:
+        while time.monotonic() < until:
+            jobs += 1
+            change_something(broken, chance, jobs)
+            killer()
+            time.sleep(chance.uniform(0.0, 1.5))
+    print(f"killed {killer.killed}; {len(writers.created)} created, counted to {writers.count}")
+    lifecycle.start(options(broken))
+    eventually(lambda: settled(broken))
+    check_all_converges(broken)
+    assert len(writers.created) > 50
+    assert writers.count > 50
+    writers.check(items(broken, "configmaps"))
+    everything = "statefulsets,deployments,jobs,services,pvc,configmaps,pods"
+    broken.kubectl("delete", everything, "--all", "--timeout=90s", timeout=100)
+    eventually(lambda: not items(broken, "pods,pv"), 60)
+    same_again(broken, before)
+
+
+def change_something(cluster: Cluster, chance: random.Random, number: int) -> None:
+    """One of the things that people do; whether it is answered is not the question here."""
+    match number % 4:
+        case 0:
+            cluster.kubectl("create", "-f", "-", input=JOB.replace("NUMBER", str(number)), check=False)
+        case 1:
+            replicas = chance.randint(1, 4)
+            cluster.kubectl("scale", "deployment/web", f"--replicas={replicas}", check=False)
+        case 2:
+            cluster.kubectl("exec", "deployment/web", "--", "hostname", check=False)
+        case 3:
+            workload = chance.choice(["deployment/web", "statefulset/diary"])
+            cluster.kubectl("rollout", "restart", workload, check=False)
+
+
+def check_all_converges(cluster: Cluster) -> None:
+    for workload in ("deployment/web", "statefulset/diary"):
+        cluster.kubectl("rollout", "status", workload, "--timeout=120s", timeout=130)
+    eventually(lambda: all(job["status"].get("succeeded") == 1 for job in items(cluster, "jobs")), 120)
+    diary = cluster.kubectl("exec", "diary-0", "--", "cat", "/data/diary").split()
+    assert diary == [str(n + 1) for n in range(len(diary))], "the diary on the volume has gaps"
+    assert len(diary) > 50
+
+
+def same_again(cluster: Cluster, before: tuple[list[str], list[str]]) -> None:
+    """Nothing is left of all that was."""
+
+    def new() -> list[str]:
+        now = leftovers(cluster.config), kept(cluster.config)
+        return [line for was, found in zip(before, now, strict=True) for line in found if line not in was]
+
+    deadline = time.monotonic() + 60
+    while (left := new()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert not left, "left over:\n" + "\n".join(left)
