@@ -62,7 +62,7 @@ def test_the_sequence_tells_who_told_whom() -> None:
     told = [f"{m.source} {'~>' if m.told else '->'} {m.target}: {m.text}" for m in drawn.messages]
     assert told == [
         "kubectl -> kube-apiserver: create deployments.apps default/web",
-        "kube-apiserver ~> deployment-controller: reconcile deployments.apps default/web",
+        "kube-apiserver ~> deployment-controller: reconcile default/web",
         "deployment-controller -> kube-apiserver: create replicasets.apps",
         "kube-apiserver ~> kube-scheduler: schedule default/web-1",
         "kube-scheduler -> kubelet: sync pod default/web-1",
@@ -90,7 +90,7 @@ def test_mermaid_names_every_participant_and_message() -> None:
     text = mermaid.draw(sequence("apply; drop", apply()))
     assert text.startswith("sequenceDiagram\n  title apply  drop (80 ms)\n  participant p0 as kubectl\n")
     assert "p0->>p1: +0.0 ms create deployments.apps default/web" in text
-    assert "p1--)p2: +4.0 ms reconcile deployments.apps default/web" in text
+    assert "p1--)p2: +4.0 ms reconcile default/web" in text
 
 
 def test_svg_is_well_formed_and_escapes_what_users_wrote() -> None:

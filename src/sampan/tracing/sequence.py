@@ -8,6 +8,7 @@ reads are left out where the operation wrote.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass, replace
@@ -78,7 +79,8 @@ def _reads(span: Span) -> bool:
 def _message(span: Span, parent: Span | None, begun: int) -> Message:
     source, target, told = _ends(span, parent)
     at, took = (span.start - begun) / 1e6, (span.end - span.start) / 1e6
-    return Message(source, target, span.name, at, took, told, span.error)
+    text = re.sub(r"^reconcile \S+ ", "reconcile ", span.name)  # the controller's name tells the kind
+    return Message(source, target, text, at, took, told, span.error)
 
 
 def _ends(span: Span, parent: Span | None) -> tuple[str, str, bool]:
