@@ -182,7 +182,7 @@ def test_hosts_names_the_pod_and_its_aliases() -> None:
     assert "10.0.0.2\tdb-0.db.shop.svc.cluster.local\tdb-0\n" in text
     assert "192.0.2.9\ta\tb\n" in text
     assert etc.sandbox_hostname(p, "node-1", "cluster.local") == "db-0"
-    assert etc.sandbox_hostname(pod(hostNetwork=True), "node-1", "cluster.local") == "node-1"
+    assert etc.sandbox_hostname(pod(hostNetwork=True), "node-1", "cluster.local") == ""
 
 
 def test_a_container_is_configured_as_its_spec_says() -> None:

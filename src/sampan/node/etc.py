@@ -89,7 +89,12 @@ def hostname(pod: Object, node: str, domain: str) -> tuple[str, str]:
 
 
 def sandbox_hostname(pod: Object, node: str, domain: str) -> str:
-    """What `hostname` prints in the pod: the full name only where setHostnameAsFQDN asks for it."""
+    """What `hostname` prints in the pod: the full name only where setHostnameAsFQDN asks for it.
+
+    On the host's network it is empty: such pods share the host's name.
+    """
+    if pods.is_host_network(pod) and not pod["spec"].get("hostnameOverride"):
+        return ""
     name, rest = hostname(pod, node, domain)
     return f"{name}.{rest}" if rest and pod["spec"].get("setHostnameAsFQDN") else name
 
