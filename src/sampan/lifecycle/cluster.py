@@ -59,13 +59,13 @@ def alive(run: Path) -> bool:
     return any(born and birth(pid) == born for pid, born in known.values())
 
 
-def ask(config: Config, request: str) -> dict[str, Any] | None:
-    """One request to the supervisor; None where there is none."""
+def ask(config: Config, request: str, **more: int) -> dict[str, Any] | None:
+    """One request to the supervisor; None where there is none, or no answer within three seconds."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(3.0)
             connection.connect(str(config.run / "supervisor.sock"))
-            connection.sendall(json.dumps({"do": request}).encode() + b"\n")
+            connection.sendall(json.dumps({"do": request, **more}).encode() + b"\n")
             answer: dict[str, Any] = json.loads(connection.makefile("rb").readline())
             return answer
     except (OSError, ValueError):
@@ -176,24 +176,23 @@ _SUPERVISOR = (
 def wait_ready(config: Config, name: str, deadline: float = START_DEADLINE) -> None:
     """Wait until a process has said that it is ready. Raises Failed with its last words where it keeps dying."""
     until = time.monotonic() + deadline
-    before = None
+    before, seen = None, -1
     while time.monotonic() < until:
-        found = _process(config, name)
+        answer = ask(config, "wait", after=seen)
+        if answer is None:
+            time.sleep(0.005)  # the supervisor itself is only starting
+            continue
+        seen = answer["changes"]
+        found = next((p for p in answer["processes"] if p["name"] == name), None)
         if found and found["state"] == "ready":
             return
         if found and before is None:
             before = found["restarts"]
         if found and before is not None and found["restarts"] - before >= RESTARTS_ENDURED:
             break
-        time.sleep(0.005)
     raise Failed(
         f"{name} did not become ready; `sampan logs {name} --name {config.name}` says more:\n{_last(config, name)}"
     )
-
-
-def _process(config: Config, name: str) -> dict[str, Any] | None:
-    answer = ask(config, "status")
-    return next((p for p in answer["processes"] if p["name"] == name), None) if answer else None
 
 
 def _last(config: Config, name: str, lines: int = 8) -> str:

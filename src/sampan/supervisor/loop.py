@@ -1,11 +1,13 @@
 """The supervisor's loop: it waits for exits, notifications, requests and deadlines, and asks `table` what follows.
 
-Requests come as one JSON line on `supervisor.sock` and are answered with one: `{"do": "status"}`, `{"do": "stop"}`.
+Requests come as one JSON line on `supervisor.sock` and are answered with one: `{"do": "status"}`, `{"do": "stop"}`, and
+`{"do": "wait", "after": N}`, which is answered as soon as more than N changes have happened.
 Run as `python -m sampan.supervisor.loop RUN_DIR`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -46,6 +48,9 @@ class Supervisor:
         self.notify = self._datagrams(run / "notify.sock")
         self.requests = self._stream(run / "supervisor.sock")
         self.stopping = False
+        # How often a process changed its state, and who waits to hear of the next time.
+        self.changes = 0
+        self.waiting: list[socket.socket] = []
         self._wakers: tuple[socket.socket, ...] = ()
         self.processes = {spec.name: Supervised(spec) for spec in load(run / "processes.json")}
         self._watch(self.notify, self._notified)
@@ -130,6 +135,13 @@ class Supervisor:
         elif action == "terminate":
             process.asked = time.monotonic()
             _kill(process.pid, signal.SIGTERM)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.changes += 1
+        waiting, self.waiting = self.waiting, []
+        for connection in waiting:
+            self._reply(connection)
 
     def _follow(self, process: Supervised, pid: int) -> None:
         process.pid, process.pidfd = pid, os.pidfd_open(pid)
@@ -200,18 +212,24 @@ class Supervisor:
 
     def _requested(self) -> None:
         connection, _ = self.requests.accept()
-        with connection:
-            connection.settimeout(1.0)
-            try:
-                request = json.loads(connection.makefile("rb").readline() or b"{}")
-                connection.sendall(json.dumps(self._answer(request)).encode() + b"\n")
-            except (OSError, ValueError):
-                pass  # a client that went away or spoke nonsense harms nobody
-
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        connection.settimeout(1.0)
+        try:
+            request = json.loads(connection.makefile("rb").readline() or b"{}")
+        except (OSError, ValueError):
+            connection.close()  # a client that went away or spoke nonsense harms nobody
+            return
+        if request.get("do") == "wait" and request.get("after") == self.changes:
+            self.waiting.append(connection)
+            return
         if request.get("do") == "stop":
             self._stop()
-        return {"pid": os.getpid(), "processes": [self._describe(p) for p in self.processes.values()]}
+        self._reply(connection)
+
+    def _reply(self, connection: socket.socket) -> None:
+        processes = [self._describe(p) for p in self.processes.values()]
+        answer = {"pid": os.getpid(), "changes": self.changes, "processes": processes}
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(json.dumps(answer).encode() + b"\n")
 
     def _describe(self, process: Supervised) -> dict[str, Any]:
         return {
