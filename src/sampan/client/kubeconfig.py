@@ -11,10 +11,12 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sampan.client.http import HttpApiClient, connect
 from sampan.machinery import yaml
+
+if TYPE_CHECKING:
+    from sampan.client.http import HttpApiClient
 
 
 class KubeconfigError(Exception):
@@ -76,6 +78,8 @@ def read(path: Path, context: str = "") -> Access:
 
 def load(path: Path, context: str = "") -> HttpApiClient:
     """A client for a context of a kubeconfig. Raises KubeconfigError."""
+    from sampan.client.http import connect  # `sampan up` only writes: it need not load TLS and asyncio's streams
+
     access = read(path, context)
     if not access.pair:
         return connect(access.server, ca=access.ca, token=access.token, insecure=access.insecure)
