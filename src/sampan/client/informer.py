@@ -7,20 +7,16 @@ controllers read. Objects are shared: nobody mutates them.
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
 from collections.abc import Callable, Iterable
 
-from sampan.client.api import ApiError, Change, Client, Unavailable
+from sampan.client.api import Change, Client
+from sampan.client.watching import follow
 from sampan.machinery.objects import Key, Object, key, owner
 
 Handler = Callable[[Change, Object | None], None]
 Values = Callable[[Object], Iterable[str]]
-# How long to wait after a failure, at first and at most.
-SHORTEST_WAIT, LONGEST_WAIT = 0.1, 10.0
 OWNER = "owner"
 _NAMESPACE = "namespace"
-log = logging.getLogger(__name__)
 
 
 def _owner_uid(obj: Object) -> Iterable[str]:
@@ -96,9 +92,6 @@ class Informer:
         self._client = client
         self._scope = (namespace, labels, fields)
         self._handlers: list[Handler] = []
-        self._since = ""
-        # While the state is listed anew: the keys that were seen, so that the others are gone.
-        self._seen: set[Key] | None = None
 
     def subscribe(self, handler: Handler) -> None:
         """Call `handler` on every change from now on; first, as additions, with all that is there."""
@@ -107,68 +100,26 @@ class Informer:
             handler(Change("ADDED", obj), None)
 
     async def run(self) -> None:
-        """Follow for ever: from where the last watch ended, or anew where that is no longer kept."""
-        failures = 0
-        while True:
-            try:
-                await self._follow()
-                failures = 0
-            except ApiError as e:
-                if e.reason in ("Expired", "Gone"):
-                    self._since = ""
-                    continue
-                failures += 1
-                log.warning("watching %s was refused, and will be tried again: %s", self.kind, e)
-            except Unavailable as e:
-                failures += 1
-                log.warning("watching %s failed, and will be tried again: %s", self.kind, e)
-            wait = min(LONGEST_WAIT, SHORTEST_WAIT * 2.0 ** min(failures, 10))
-            await asyncio.sleep(wait * (0.5 + random.random() / 2))
-
-    async def _follow(self) -> None:
+        """Follow for ever."""
         namespace, labels, fields = self._scope
-        if not self._since:
-            self._seen = set()
-        async for change in self._client.watch(
-            self.kind, namespace, labels=labels, fields=fields, since=self._since
-        ):
-            self._take(change)
+        async for change in follow(self._client, self.kind, namespace, labels=labels, fields=fields):
+            if change.type != "BOOKMARK":
+                self._take(change)
+            elif change.synced:
+                self.synced.set()
 
     def _take(self, change: Change) -> None:
-        if change.type == "BOOKMARK":
-            if change.synced:
-                self._finish_listing()
-            if self._seen is None:
-                self._since = change.object["metadata"]["resourceVersion"]
+        at, gone = key(change.object), change.type == "DELETED"
+        found, revision = self.copies.objects.get(at), change.object["metadata"].get("resourceVersion")
+        if gone and found is None:
             return
-        at = key(change.object)
-        if self._seen is not None:
-            self._seen.add(at)
-            found = self.copies.objects.get(at)
-            if found and found["metadata"].get("resourceVersion") == change.object["metadata"].get(
-                "resourceVersion"
-            ):
-                return
-        else:
-            self._since = change.object["metadata"]["resourceVersion"]
-        self._apply(at, change)
-
-    def _finish_listing(self) -> None:
-        """Drop what the list no longer had."""
-        for at in [k for k in self.copies.objects if k not in (self._seen or ())]:
-            self._apply(at, Change("DELETED", self.copies.objects[at]))
-        self._seen = None
-        self.synced.set()
-
-    def _apply(self, at: Key, change: Change) -> None:
-        gone = change.type == "DELETED"
+        if found is not None and not gone and found["metadata"].get("resourceVersion") == revision:
+            return  # told anew, and known already
         old = self.copies.put(at, None if gone else change.object)
-        if gone and old is None:
-            return
         if not gone:
-            told = "MODIFIED" if old is not None else "ADDED"
-            if told != change.type:
-                change = Change("MODIFIED" if old is not None else "ADDED", change.object, change.cause)
+            change = Change("ADDED" if old is None else "MODIFIED", change.object, change.cause)
+        elif old is not None and revision is None:  # it went unseen: the last that was known of it
+            change = Change("DELETED", old)
         for handler in self._handlers:
             handler(change, old)
 

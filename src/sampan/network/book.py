@@ -8,7 +8,6 @@ Source: the Kubernetes API, core/v1 Service and discovery.k8s.io/v1 EndpointSlic
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,9 +109,6 @@ class Book:
         if not of_service:
             del self.slices[owner]
         return {owner}
-
-    def slice_keys(self) -> Iterable[Key]:
-        return list(self._owners)
 
     def endpoints(self, service: Key, port: ServicePort) -> list[tuple[Endpoint, int]]:
         """Every endpoint of one port of a service, with the port number there; each address once, in order."""

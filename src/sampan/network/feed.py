@@ -6,19 +6,14 @@ Whole objects are let go at once: the book keeps only what rules and DNS need.
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from sampan.client.api import ApiError, Change, Client, Unavailable
+from sampan.client.api import Change, Client
+from sampan.client.watching import follow
 from sampan.host import trace
 from sampan.machinery.objects import Key, Object, key
 from sampan.network.book import Book
-
-log = logging.getLogger(__name__)
-
-FIRST_BACKOFF, MOST_BACKOFF = 0.05, 5.0
 
 # What a listener gets: the services that changed, each with the causes of its changes.
 Listener = Callable[[Mapping[Key, Iterable[trace.Cause]]], None]
@@ -31,7 +26,6 @@ class _Source:
     kind: str
     put: Callable[[Object], set[Key]]
     drop: Callable[[Key], set[Key]]
-    held: Callable[[], Iterable[Key]]
 
 
 class Feed:
@@ -51,44 +45,18 @@ class Feed:
     async def run(self) -> None:
         """Watch until cancelled."""
         book = self.book
-        services = _Source("services", book.put_service, book.drop_service, lambda: list(book.services))
-        slices = _Source("endpointslices.discovery.k8s.io", book.put_slice, book.drop_slice, book.slice_keys)
+        services = _Source("services", book.put_service, book.drop_service)
+        slices = _Source("endpointslices.discovery.k8s.io", book.put_slice, book.drop_slice)
         async with asyncio.TaskGroup() as group:
             for source in (services, slices):
                 group.create_task(self._follow(source), name=f"watch {source.kind}")
 
     async def _follow(self, source: _Source) -> None:
-        """Watch one kind for ever, over broken connections and revisions that were compacted away."""
-        since, backoff = "", FIRST_BACKOFF
-        while True:
-            try:
-                async for revision in self._watch(source, since):
-                    since, backoff = revision, FIRST_BACKOFF
-            except ApiError as e:
-                if e.reason in ("Expired", "Gone"):
-                    since = ""
-                log.warning("watching %s: %s", source.kind, e)
-            except Unavailable as e:
-                log.info("watching %s: %s; trying again", source.kind, e)
-            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
-            backoff = min(backoff * 2, MOST_BACKOFF)
-
-    async def _watch(self, source: _Source, since: str) -> AsyncIterator[str]:
-        """One watch; yields the revision reached after each change from which a later one may go on."""
-        seen: set[Key] | None = set() if not since else None
-        async for change in self._client.watch(source.kind, since=since):
+        async for change in follow(self._client, source.kind):
             if change.type != "BOOKMARK":
                 self._take(source, change)
-            if seen is not None:
-                if change.type == "BOOKMARK" and change.synced:
-                    for gone in set(source.held()) - seen:
-                        self._tell(source.drop(gone), "")
-                    seen = None
-                    self._mark_synced(source.kind)
-                elif change.type != "BOOKMARK":
-                    seen.add(key(change.object))
-            if seen is None:
-                yield change.object["metadata"]["resourceVersion"]
+            elif change.synced:
+                self._mark_synced(source.kind)
 
     def _take(self, source: _Source, change: Change) -> None:
         touched = source.drop(key(change.object)) if change.type == "DELETED" else source.put(change.object)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sampan.client.api import Client
+from sampan.client.watching import follow
 from sampan.host.cgroups import Cgroups
 from sampan.machinery.cri import Cri, CriError
 from sampan.machinery.objects import Object
@@ -31,7 +32,6 @@ from sampan.node.server.api import KubeletApi
 from sampan.node.services import Services
 from sampan.node.volumes.manager import Volumes
 from sampan.node.volumes.persistent import Reclaimer
-from sampan.node.watching import follow
 from sampan.node.worker import Worker, orphan
 from sampan.reconcile.events import Recorder
 
@@ -107,6 +107,7 @@ class Kubelet:
         self.api = KubeletApi(self, streams)
         self._sockets, self._tls = sockets, tls
         self._greeted = asyncio.Event()
+        self._silent = asyncio.Event()  # the runtime tells no events
         self._states: dict[str, Any] = {}
 
     async def run(self) -> None:
@@ -194,7 +195,7 @@ class Kubelet:
                 labels = await self.runtime.labels(uid)
                 if labels:
                     log.info("pod %s is gone from the API: ending it", uid)
-                    self._start(Worker(self.context, orphan(labels, []), removed=True))
+                    self._start(Worker(self.context, orphan(labels), removed=True))
         except CriError as e:
             log.warning("looking for orphans: %s", e)
         await garbage.leftovers(self)
@@ -203,15 +204,14 @@ class Kubelet:
 
     async def _events(self) -> None:
         """Wake a pod's worker at once when something happens to its containers."""
-        self._listening = True
         while True:
             try:
                 async for uid in self.runtime.changes():
                     if uid in self.workers:
                         self.workers[uid].touch()
             except CriError as e:
-                self._listening = e.code != "UNIMPLEMENTED"
-                if not self._listening:
+                if e.code == "UNIMPLEMENTED":
+                    self._silent.set()
                     log.warning(
                         "the runtime tells no events; looking at it every %g s", RELIST_WITHOUT_EVENTS
                     )
@@ -224,7 +224,12 @@ class Kubelet:
     async def _relists(self) -> None:
         """The safety net: what events did not tell."""
         while True:
-            await asyncio.sleep(RELIST if self._listening else RELIST_WITHOUT_EVENTS)
+            if self._silent.is_set():
+                await asyncio.sleep(RELIST_WITHOUT_EVENTS)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(RELIST):
+                        await self._silent.wait()
             with contextlib.suppress(CriError):
                 states = await self.runtime.states()
                 for uid in states.keys() | self._states.keys():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from sampan.client.api import Client
+from sampan.client.watching import follow
 from sampan.machinery.objects import Key, Object, key
-from sampan.node.watching import follow
 
 
 class Services:

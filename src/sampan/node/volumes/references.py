@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sampan.client.api import ApiError, Client
+from sampan.client.watching import follow
 from sampan.machinery.objects import Object
-from sampan.node.watching import follow
 
 Name = tuple[str, str, str]  # kind, namespace, name
 
