@@ -28,6 +28,7 @@ class FakeCri:
         self.fail: dict[str, CriError] = {}
         self.exec_exit: dict[str, int] = {}
         self.stubborn = False  # containers do not end on SIGTERM
+        self.silent = False  # tells no events, as containerd before 1.7
         self._ids = itertools.count(1)
         self._listeners: list[asyncio.Queue[Any]] = []
         self._changed = asyncio.Condition()
@@ -41,6 +42,8 @@ class FakeCri:
         return await getattr(self, f"_{method}")(request)
 
     async def events(self) -> AsyncIterator[Any]:
+        if self.silent:
+            raise CriError("UNIMPLEMENTED", "unknown method GetContainerEvents")
         queue: asyncio.Queue[Any] = asyncio.Queue()
         self._listeners.append(queue)
         while True:

@@ -51,3 +51,12 @@ async def test_a_pod_that_ends_succeeds_and_keeps_its_container_for_logs(cluster
     await cluster.cri.until(lambda: all(s.state == 1 for s in cluster.cri.sandboxes.values()))
     assert len(cluster.cri.named("main")) == 1
     await asyncio.sleep(0)
+
+
+async def test_a_runtime_that_tells_no_events_is_looked_at(cluster: Cluster) -> None:
+    cluster.cri.silent = True
+    await cluster.start()
+    await cluster.create(pod("job", {"name": "main"}, restartPolicy="Never"))
+    await cluster.until("job", ready)
+    cluster.cri.exit("main", 0)
+    await cluster.until("job", phase("Succeeded"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,12 +117,10 @@ def _signal(c: Object) -> int:
 
 def _annotations(pod: Object, c: Object, attempt: int) -> dict[str, str]:
     grace = pod["spec"].get("terminationGracePeriodSeconds", 30)
-    kept = {k: c[k] for k in ("name", "lifecycle", "image") if k in c}
     return {
         names.HASH: names.container_hash(c),
         names.RESTARTS: str(attempt),
         names.MESSAGE_PATH: c.get("terminationMessagePath", "/dev/termination-log"),
         names.MESSAGE_POLICY: c.get("terminationMessagePolicy", "File"),
         names.GRACE: str(grace),
-        names.DEFINITION: json.dumps(kept),
     }

@@ -20,8 +20,6 @@ RESTARTS = "io.kubernetes.container.restartCount"
 MESSAGE_PATH = "io.kubernetes.container.terminationMessagePath"
 MESSAGE_POLICY = "io.kubernetes.container.terminationMessagePolicy"
 GRACE = "io.kubernetes.pod.terminationGracePeriod"
-# The container as JSON, so that an orphan's preStop hook is known when its pod is not; ours.
-DEFINITION = "sampan.dev/container"
 
 
 def pod_labels(pod: Object) -> dict[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Coroutine
 from contextlib import AbstractContextManager
@@ -444,10 +443,8 @@ class Worker:
         self.node.images.forget(self.uid)
 
 
-def orphan(labels: dict[str, str], containers: list[str]) -> Object:
-    """A pod that only the runtime knows any more; `containers` are the definitions that its containers
-    carry.
-    """
+def orphan(labels: dict[str, str]) -> Object:
+    """A pod that only the runtime knows any more, from the labels of what is left of it."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -456,5 +453,5 @@ def orphan(labels: dict[str, str], containers: list[str]) -> Object:
             "namespace": labels.get(names.POD_NAMESPACE, ""),
             "uid": labels[names.POD_UID],
         },
-        "spec": {"containers": [json.loads(text) for text in containers]},
+        "spec": {"containers": []},
     }
