@@ -122,6 +122,17 @@ async def test_a_watch_gives_past_and_coming_events(store: Store) -> None:
     watch.close()
 
 
+async def test_a_watch_of_one_key_gives_each_event_once(store: Store) -> None:
+    """Also while others watch prefixes that are longer than the key."""
+    watch = store.watch("/pods/a", 0)
+    others = [store.watch(f"/pods/a/{'longer' * n}", 0) for n in range(1, 4)]
+    await store.create("/pods/a", b"1")
+    await store.create("/pods/ab", b"2")
+    assert [e.revision for e in await take(watch, 2)] == [1, 2]
+    for each in (watch, *others):
+        each.close()
+
+
 async def test_a_closed_watch_ends(store: Store) -> None:
     watch = store.watch("/", 0)
     ended = asyncio.create_task(take(watch, 1))

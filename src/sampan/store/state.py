@@ -166,6 +166,8 @@ class State:
             self._window.append(event)
             self._window_bytes += len(event.value or b"")
             for length in self._lengths:
+                if length > len(event.key):
+                    break  # a longer slice would be the whole key again
                 for watch in self._watches.get(event.key[:length], ()):
                     watch.push(event)
         while len(self._window) > self._keep_events or self._window_bytes > self._keep_bytes:
