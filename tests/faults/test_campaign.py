@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import time
@@ -93,8 +94,6 @@ class Killer:
             lifecycle.start(options(self._cluster))
 
     def _orphan(self) -> int:
-        import json
-
         pids = json.loads((self._cluster.config.run / "pids.json").read_text())
         return int(self._chance.choice(sorted(pids.values()))[0])
 
@@ -106,7 +105,7 @@ def test_random_kills_under_load(broken: Cluster) -> None:
     seed = int(os.environ.get("SAMPAN_SEED") or time.time())
     print(f"SAMPAN_SEED={seed}")
     chance = random.Random(seed)
-    before = leftovers(broken.config), kept(broken.config)
+    before = after_a_first_pod(broken)
     deploy(broken)
     broken.kubectl("apply", "-f", "-", input=DIARY)
     killer = Killer(broken, chance)
@@ -125,10 +124,20 @@ def test_random_kills_under_load(broken: Cluster) -> None:
     assert len(writers.created) > 50
     assert writers.count > 50
     writers.check(items(broken, "configmaps"))
-    everything = "statefulsets,deployments,jobs,services,pvc,configmaps,pods"
-    broken.kubectl("delete", everything, "--all", "--timeout=90s", timeout=100)
+    broken.kubectl("delete", "services", "web", "diary")
+    broken.kubectl("delete", "statefulsets,deployments,jobs,pvc", "--all", "--timeout=90s", timeout=100)
+    broken.kubectl("delete", "--raw", "/api/v1/namespaces/default/configmaps")
     eventually(lambda: not items(broken, "pods,pv"), 60)
     same_again(broken, before)
+
+
+def after_a_first_pod(cluster: Cluster) -> tuple[list[str], list[str]]:
+    """What there is without workloads, once the first pod has made what all pods share."""
+    cluster.kubectl("run", "first", "--image=busybox:1", "--restart=Never", "--", "true")
+    cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/first", "--timeout=60s")
+    cluster.kubectl("delete", "pod", "first")
+    eventually(lambda: not kept(cluster.config))
+    return leftovers(cluster.config), kept(cluster.config)
 
 
 def change_something(cluster: Cluster, chance: random.Random, number: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sampan.config import Config
-from sampan.host import cgroups, mounts, netns, nft
+from sampan.host import cgroups, mounts, namespaces, netns, nft
 from sampan.host.netlink import Netlink
 from sampan.network import nodes
 
@@ -22,12 +22,13 @@ def leftovers(config: Config) -> list[str]:
 def kept(config: Config) -> list[str]:
     """What the nodes keep on disk of pods and containers, as paths below the cluster's directories, sorted."""
     nodes = [(config.node_state(name), config.node_run(name)) for name in config.node_names]
-    places = [config.images / "snapshots", config.images / "tmp"]
+    places = [config.images / "snapshots", *(config.images / "tmp").glob("*")]  # each process has one there
     for state, run in nodes:
         places += [state / part for part in ("engine/containers", "engine/sandboxes", "volumes")]
         places += [state / "kubelet" / part for part in ("pods", "logs")]
         places += [run / part for part in ("containers", "sandboxes", "runtime")]
-    return sorted(str(entry) for place in places if place.is_dir() for entry in place.iterdir())
+    found = [entry for place in places if place.is_dir() for entry in place.iterdir()]
+    return sorted(str(entry) for entry in found if not entry.name.startswith("."))
 
 
 def _processes(config: Config) -> Iterator[str]:
@@ -63,7 +64,7 @@ def _groups(config: Config) -> Iterator[str]:
 def _network(config: Config) -> Iterator[str]:
     """Links and rules, in the host's namespace and in those of nodes; links of pods are named by address."""
     held = config.run / "netns"
-    for at in (None, *(p for p in held.glob("*") if p.name != "host" and netns.exists(p))):
+    for at in (None, *(p for p in held.glob("*") if p.name != "host" and namespaces.held(p))):
         where = f" in {at.name}" if at else ""
         with netns.entered(at), Netlink() as kernel:
             for link in kernel.links():
