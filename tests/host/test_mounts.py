@@ -57,16 +57,16 @@ def test_mounts_are_made_found_and_taken_away(place: Path) -> None:
 def test_namespaces_are_kept_without_a_process(place: Path) -> None:
     pins = {kind: place / kind for kind in ("net", "ipc", "uts")}
     namespaces.make(pins, hostname="inside", sysctls={"net.ipv4.ip_unprivileged_port_start": "80"})
-    assert all(namespaces.kept(path) for path in pins.values())
+    assert all(namespaces.held(path) for path in pins.values())
     enter = ["nsenter", f"--net={place}/net", f"--uts={place}/uts"]
     script = "hostname; cat /proc/sys/net/ipv4/ip_unprivileged_port_start"
     seen = subprocess.run([*enter, "sh", "-c", script], capture_output=True, text=True, check=True)
     assert seen.stdout.split() == ["inside", "80"]
     assert os.uname().nodename != "inside"
     for path in pins.values():
-        namespaces.unmake(path)
-        namespaces.unmake(path)
-    assert not namespaces.kept(place / "net")
+        namespaces.release(path)
+        namespaces.release(path)
+    assert not namespaces.held(place / "net")
     assert list(place.iterdir()) == []
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.host import conntrack, netlink, netns, nft
+from sampan.host import conntrack, namespaces, netlink, netns, nft
 from sampan.host.netlink import End, Link, Netlink, NetlinkError
 
 pytestmark = pytest.mark.root
@@ -28,7 +28,7 @@ def spaces(tmp_path: Path):  # type: ignore[no-untyped-def]
         netns.create(path)
     yield both
     for path in both:
-        netns.delete(path)
+        namespaces.release(path)
 
 
 def joined(one: Path, two: Path) -> None:
@@ -100,14 +100,14 @@ def test_an_error_inside_brings_the_thread_back(spaces: tuple[Path, Path]) -> No
 
 def test_a_namespace_is_held_until_deleted(tmp_path: Path) -> None:
     path = tmp_path / "held"
-    assert not netns.exists(path)
+    assert not namespaces.held(path)
     netns.create(path)
     first = path.stat().st_ino
     netns.create(path)
-    assert netns.exists(path)
+    assert namespaces.held(path)
     assert path.stat().st_ino == first
-    netns.delete(path)
-    netns.delete(path)
+    namespaces.release(path)
+    namespaces.release(path)
     assert not path.exists()
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from sampan.client.api import Change
-from sampan.host import netlink, netns
+from sampan.host import namespaces, netlink, netns
 from sampan.host.netlink import End, Netlink
 from sampan.machinery.objects import Key, Object, key
 from sampan.network.addresses import NodeNetwork, mac
@@ -45,7 +45,7 @@ class Machine:
         """A fresh namespace, as the engine makes one for each sandbox."""
         path = self.directory / name
         netns.create(path)
-        self.stack.callback(netns.delete, path)
+        self.stack.callback(namespaces.release, path)
         self.pods[name] = path
         return path
 
@@ -115,7 +115,7 @@ def on_a_machine(test: Callable[[Machine], Awaitable[None]]) -> Callable[[Path],
                 raise OSError("cannot make a network namespace")
             asyncio.run(_with_machine(test, tmp_path))
 
-        netns.in_thread(inside)
+        namespaces.in_thread(inside)
 
     del run.__wrapped__  # or pytest would look at the signature of the test
     return run

@@ -7,7 +7,7 @@ import asyncio
 from tests.network.machine import OUTSIDE, UPLINK, Machine, Objects, call, datagrams, on_a_machine, written
 
 from sampan.config import Config
-from sampan.host import netlink, netns, nft
+from sampan.host import namespaces, netlink, netns, nft
 from sampan.host.netlink import Netlink
 from sampan.network import guard, nodes
 from sampan.network.addresses import NodeNetwork, host_address, router
@@ -37,7 +37,7 @@ async def pod(node: NodeNetwork, machine: Machine, name: str) -> str:
             netns.enter(node.netns)
         return asyncio.run(attach())
 
-    address = await asyncio.to_thread(netns.in_thread, inside)
+    address = await asyncio.to_thread(namespaces.in_thread, inside)
     await machine.says(name, 8080, path)
     return address
 

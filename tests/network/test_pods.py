@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.network.machine import OUTSIDE, UPLINK, UPLINK_MTU, Machine, call, datagrams, node, on_a_machine
 
-from sampan.host import netlink, netns, nft
+from sampan.host import namespaces, netlink, netns, nft
 from sampan.host.netlink import Netlink
 from sampan.network.attachment import Bandwidth, NetworkError, PortMapping
 from sampan.network.pods import PodNetwork, link_address, link_name
@@ -118,7 +118,7 @@ async def test_detach_and_recover_leave_nothing(machine: Machine) -> None:
     await network.detach("a")
     await network.detach("a")
     await network.detach("never attached")
-    netns.delete(machine.pods["b"])  # a sandbox whose namespace went first
+    namespaces.release(machine.pods["b"])  # a sandbox whose namespace went first
 
     again = PodNetwork(node())  # as after kill -9
     await again.start()

@@ -7,7 +7,7 @@ import contextlib
 import socket
 from pathlib import Path
 
-from sampan.host import netns
+from sampan.host import namespaces, netns
 
 ADDRESSES = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 TIMEOUT = 10.0
@@ -40,7 +40,7 @@ async def dial(net: Path | None, port: int) -> TcpConnection:
     """Connect to a port on the loopback of a network namespace, our own for None. Raises OSError."""
     last: OSError | None = None
     for family, address in ADDRESSES:
-        made = await asyncio.to_thread(netns.in_thread, lambda family=family: _socket(net, family))
+        made = await asyncio.to_thread(namespaces.in_thread, lambda family=family: _socket(net, family))
         try:
             async with asyncio.timeout(TIMEOUT):
                 await asyncio.get_running_loop().sock_connect(made, (address, port))

@@ -169,7 +169,7 @@ class Sandboxes:
     def alive(self, record: Sandbox) -> bool:
         """Whether what a ready sandbox needs is there still."""
         owned = wanted_namespaces(self.config(record))
-        if not all(namespaces.kept(self._file(record.id, kind)) for kind in owned):
+        if not all(namespaces.held(self._file(record.id, kind)) for kind in owned):
             return False
         return "pid" not in owned or self._is_pause(record)
 
@@ -211,7 +211,7 @@ class Sandboxes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(record.pause, signal.SIGKILL)
         for kind in ("net", "ipc", "uts", "pid"):
-            namespaces.unmake(home / kind)
+            namespaces.release(home / kind)
         mounts.unmount(home / "shm", lazy=True)
 
     async def remove(self, record: Sandbox) -> None:

@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from sampan.host import mounts
+from sampan.host import libc
 
 _OPENAT2 = 437  # the same number on every architecture
 _RESOLVE_IN_ROOT = 0x10
@@ -20,7 +20,7 @@ def read_inside(root: Path, path: str, limit: int = 1 << 20) -> str:
     top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         how = (ctypes.c_uint64 * 3)(os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT)
-        fd = mounts.libc().syscall(_OPENAT2, top, os.fsencode(path), how, ctypes.sizeof(how))
+        fd = libc.library().syscall(_OPENAT2, top, os.fsencode(path), how, ctypes.sizeof(how))
     finally:
         os.close(top)
     if fd < 0:

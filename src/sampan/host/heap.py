@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sampan.host.mounts import libc
+from sampan.host import libc
 
 
 def trim() -> None:
     """Return free memory to the kernel after a large piece of work, where the C library can. Use a thread."""
-    if release := getattr(libc(), "malloc_trim", None):
+    if release := getattr(libc.library(), "malloc_trim", None):
         release(0)

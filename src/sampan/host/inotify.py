@@ -7,7 +7,7 @@ import ctypes
 import os
 from pathlib import Path
 
-from sampan.host.mounts import libc
+from sampan.host import libc
 
 MODIFY, ATTRIB, CREATE, DELETE, MOVED_TO, MOVED_FROM = 0x2, 0x4, 0x100, 0x200, 0x80, 0x40
 ANY = MODIFY | ATTRIB | CREATE | DELETE | MOVED_TO | MOVED_FROM
@@ -21,14 +21,11 @@ class Watch:
     """
 
     def __init__(self, path: Path):
-        self._fd = libc().inotify_init1(_NONBLOCK | _CLOEXEC)
-        if self._fd < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-        if libc().inotify_add_watch(self._fd, os.fsencode(path), ctypes.c_uint32(ANY)) < 0:
-            number = ctypes.get_errno()
+        self._fd = libc.check(libc.library().inotify_init1(_NONBLOCK | _CLOEXEC), "watch files")
+        if libc.library().inotify_add_watch(self._fd, os.fsencode(path), ctypes.c_uint32(ANY)) < 0:
+            failed = libc.error(f"watch {path}")
             os.close(self._fd)
-            raise OSError(number, os.strerror(number), os.fspath(path))
+            raise failed
         self._changed = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._fd, self._drain)
 

@@ -7,11 +7,13 @@ umount2(2), proc_pid_mountinfo(5).
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+
+from sampan.host import libc
 
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
 REMOUNT, BIND, REC = 32, 4096, 16384
@@ -19,17 +21,11 @@ UNBINDABLE, PRIVATE, SLAVE, SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
 DETACH, NOFOLLOW = 2, 8
 
 
-@cache
-def libc() -> ctypes.CDLL:
-    """The C library, loaded once; its calls release the interpreter's lock and set errno."""
-    return ctypes.CDLL(None, use_errno=True)
-
-
 def mount(source: str | Path, target: str | Path, fstype: str = "", flags: int = 0, data: str = "") -> None:
     """mount(2). Raises OSError, naming the target."""
     words = (os.fsencode(source), os.fsencode(target), fstype.encode() or None)
-    if libc().mount(*words, ctypes.c_ulong(flags), data.encode() or None):
-        raise _error(target)
+    status = libc.library().mount(*words, ctypes.c_ulong(flags), data.encode() or None)
+    libc.check(status, f"mount {os.fspath(target)}")
 
 
 def bind(source: str | Path, target: str | Path, *, readonly: bool = False, recursive: bool = True) -> None:
@@ -40,21 +36,16 @@ def bind(source: str | Path, target: str | Path, *, readonly: bool = False, recu
 
 
 def unmount(target: str | Path, *, lazy: bool = False) -> bool:
-    """Take away the topmost mount at `target`;
-
-    False when there is none. Raises OSError, such as EBUSY unless `lazy`.
-    """
-    if libc().umount2(os.fsencode(target), NOFOLLOW | (DETACH if lazy else 0)) == 0:
+    """Take away the topmost mount at `target`; False when there is none. Raises OSError: EBUSY, unless `lazy`."""
+    if libc.library().umount2(os.fsencode(target), NOFOLLOW | (DETACH if lazy else 0)) == 0:
         return True
-    if ctypes.get_errno() in (22, 2):  # EINVAL: nothing is mounted there; ENOENT: there is no such path
+    if ctypes.get_errno() in (errno.EINVAL, errno.ENOENT):  # not mounted, or no such path
         return False
-    raise _error(target)
+    raise libc.error(f"unmount {os.fspath(target)}")
 
 
 def unmount_below(directory: str | Path) -> list[str]:
-    """Take away every mount at or below a directory, the innermost first, in use or not; the paths that were
-    mounted.
-    """
+    """Take away every mount at or below a directory, the innermost first, in use or not; returns what was mounted."""
     found = [m.target for m in below(directory)]
     for target in reversed(found):
         unmount(target, lazy=True)
@@ -106,8 +97,3 @@ def _plain(text: str) -> str:
     for escape, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         text = text.replace(escape, char)
     return text
-
-
-def _error(target: str | Path) -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, os.strerror(number), os.fspath(target))

@@ -1,42 +1,23 @@
-"""Network namespaces: make one and hold it by a bind mount, enter it for a moment, delete it.
+"""Network namespaces: make one, enter it for a moment, run a program in it.
 
-A namespace is named by the path that holds it, such as /run/sampan/x/netns/1, or /proc/PID/ns/net. Entering changes
-the calling thread alone, so `entered` must not span an await. Sockets made inside belong to the namespace for good,
-which is how DNS servers and port-forwards get theirs. All of it needs root.
+A namespace is named by the path that holds it (`namespaces.hold`), such as /run/sampan/x/netns/1, or /proc/PID/ns/net.
+Entering changes the calling thread alone, so `entered` must not span an await. Sockets made inside belong to the
+namespace for good, which is how DNS servers and port-forwards get theirs. All of it needs root.
 
 Source: network_namespaces(7), setns(2).
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import functools
 import os
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
-T = TypeVar("T")
+from sampan.host import libc, namespaces
 
-_CLONE_NEWNET = 0x40000000
-_MS_BIND = 4096
-_MNT_DETACH = 2
-_OWN = "/proc/thread-self/ns/net"
-
-
-@functools.cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _check(status: int, what: str) -> None:
-    if status < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{what}: {os.strerror(code)}")
+_NEWNET = namespaces.FLAGS["net"]
 
 
 def create(path: Path) -> None:
@@ -44,42 +25,14 @@ def create(path: Path) -> None:
 
     Idempotent: a namespace that is already held there is kept.
     """
-    if exists(path):
+    if namespaces.held(path):
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    in_thread(lambda: _create(path))
 
+    def work() -> None:
+        libc.check(libc.library().unshare(_NEWNET), "make a network namespace")
+        namespaces.hold(path, "net")
 
-def _create(path: Path) -> None:
-    _check(_libc().unshare(_CLONE_NEWNET), "cannot make a network namespace")
-    hold(path)
-
-
-def hold(path: Path, source: str = _OWN) -> None:
-    """Hold a namespace, the calling thread's own unless told, at `path`, which outlives whoever is in it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    status = _libc().mount(source.encode(), bytes(path), b"none", _MS_BIND, None)
-    _check(status, f"cannot hold a network namespace at {path}")
-
-
-def exists(path: Path) -> bool:
-    """Whether a namespace is held at `path`: a file of nsfs stands there, not the plain file below it."""
-    try:
-        return path.stat().st_dev != path.parent.stat().st_dev
-    except FileNotFoundError:
-        return False
-
-
-def delete(path: Path) -> None:
-    """Let go of a namespace and remove the file. It ends when its last process and socket do. Idempotent."""
-    while _libc().umount2(bytes(path), _MNT_DETACH) == 0:
-        pass  # a crash between two starts may have mounted twice
-    code = ctypes.get_errno()
-    if code not in (errno.EINVAL, errno.ENOENT):
-        raise OSError(code, f"cannot release the network namespace at {path}: {os.strerror(code)}")
-    path.unlink(missing_ok=True)
+    namespaces.in_thread(work)
 
 
 @contextmanager
@@ -88,13 +41,13 @@ def entered(path: Path | str | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         enter(path)
         try:
             yield
         finally:
-            _check(_libc().setns(home, _CLONE_NEWNET), "cannot return to the own network namespace")
+            libc.check(libc.library().setns(home, _NEWNET), "return to the own network namespace")
     finally:
         os.close(home)
 
@@ -103,28 +56,9 @@ def enter(path: Path | str) -> None:
     """Move the calling thread into a namespace for good; for a child just before it starts its program."""
     target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _check(_libc().setns(target, _CLONE_NEWNET), f"cannot enter the network namespace at {path}")
+        libc.check(libc.library().setns(target, _NEWNET), f"enter the network namespace at {path}")
     finally:
         os.close(target)
-
-
-def in_thread(function: Callable[[], T]) -> T:
-    """Run a function in a thread of its own, which ends with it, and so may leave the namespace as it likes."""
-    result: list[T] = []
-    failure: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            result.append(function())
-        except BaseException as e:
-            failure.append(e)
-
-    thread = threading.Thread(target=body, name="netns")
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]
 
 
 def command(

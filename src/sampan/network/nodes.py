@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 
 from sampan.config import Config, Ranges
-from sampan.host import netlink, netns, nft
+from sampan.host import namespaces, netlink, netns, nft
 from sampan.host.netlink import End, Netlink
 from sampan.network import docker, ground
 from sampan.network.addresses import UPLINK, NodeNetwork, layout, mac, router
@@ -60,8 +60,8 @@ def _setup(config: Config, nodes: tuple[NodeNetwork, ...]) -> None:
     else:
         mtu = ground.prepare(router(config.ranges))
         host = host_namespace(config)
-        if not netns.exists(host):
-            netns.hold(host)
+        if not namespaces.held(host):
+            namespaces.hold(host, "net")
         for node in nodes:
             _setup_node(node, mtu)
         with Netlink() as kernel:  # the host resolves names at the first node
@@ -74,7 +74,7 @@ def _setup(config: Config, nodes: tuple[NodeNetwork, ...]) -> None:
 
 def _setup_node(node: NodeNetwork, mtu: int) -> None:
     assert node.netns is not None
-    if not (netns.exists(node.netns) and netlink.index(node.link)):
+    if not (namespaces.held(node.netns) and netlink.index(node.link)):
         _join(node, node.netns, mtu)
     with netns.entered(node.netns):
         ground.prepare(node, mtu)
@@ -124,7 +124,7 @@ def _teardown(config: Config) -> None:
     docker.dismiss(ranges)
     held = config.run / "netns"
     for path in sorted(held.glob("*")) if held.is_dir() else ():
-        netns.delete(path)
+        namespaces.release(path)
     with Netlink() as kernel:
         names = [k.name for k in kernel.links() if k.name.partition("-")[0] == ranges.bridge]
         kernel.send(*netlink.delete_links(names))

@@ -10,7 +10,7 @@ from sampan.engine.cri import status
 from sampan.engine.images import snapshots
 from sampan.engine.images.model import ImageError
 from sampan.engine.records import READY, RUNNING, Container, Sandbox
-from sampan.host import netns
+from sampan.host import namespaces, netns
 from sampan.host.cgroups import Usage
 from sampan.machinery.cri import messages
 
@@ -106,7 +106,7 @@ def _network(engine: Engine, record: Sandbox, now: int) -> Any:
             return file.read()
 
     try:
-        rows = interfaces(netns.in_thread(read))
+        rows = interfaces(namespaces.in_thread(read))
     except OSError:
         return None
     usage = {
