@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from sampan.apiserver.server import ApiServer
 
 Next = Callable[[Call], Awaitable[Answer]]
-_WEBSOCKET_PREFIX = "base64url.bearer.authorization.k8s.io."
+# A token may stand among the WebSocket protocols, since browsers can set no other header.
+TOKEN_PROTOCOL = "base64url.bearer.authorization.k8s.io."
 
 
 def authenticate(server: ApiServer, inner: Next) -> Next:
@@ -51,8 +52,8 @@ def _bearer(call: Call) -> str:
     if scheme.lower() == "bearer":
         return token.strip()
     for protocol in call.headers.get("sec-websocket-protocol", "").split(","):
-        if protocol.strip().startswith(_WEBSOCKET_PREFIX):
-            return _decoded(protocol.strip().removeprefix(_WEBSOCKET_PREFIX))
+        if protocol.strip().startswith(TOKEN_PROTOCOL):
+            return _decoded(protocol.strip().removeprefix(TOKEN_PROTOCOL))
     return ""
 
 

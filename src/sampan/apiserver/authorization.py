@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from sampan.apiserver import errors
+from sampan.apiserver import errors, nodes
 from sampan.apiserver.call import Answer, Call
 from sampan.apiserver.rbac import Attributes
+from sampan.apiserver.routing import field_value
 
 if TYPE_CHECKING:
     from sampan.apiserver.server import ApiServer
@@ -23,7 +24,10 @@ def attributes(call: Call) -> Attributes:
     if kind is None:
         return Attributes(call.verb, path=call.path or "/")
     namespace = call.name if kind.resource == "namespaces" else call.namespace
-    return Attributes(call.verb, kind.group, kind.plural, call.subresource, namespace, call.name)
+    asked = Attributes(call.verb, kind.group, kind.plural, call.subresource, namespace, call.name)
+    return (
+        asked._replace(node=field_value(call, "spec.nodeName")) if call.verb in ("list", "watch") else asked
+    )
 
 
 def authorize(server: ApiServer, inner: Next) -> Next:
@@ -32,7 +36,7 @@ def authorize(server: ApiServer, inner: Next) -> Next:
     async def step(call: Call) -> Answer:
         asked = attributes(call)
         if not await server.allowed(call.user, asked):
-            raise errors.denied(call.user.name, asked)
+            raise errors.denied(call.user.name, asked, nodes.reason(call.user, asked))
         if asked.subresource in _CONNECTING and asked.verb == "get":
             asked = asked._replace(verb="create")
             if not await server.allowed(call.user, asked):

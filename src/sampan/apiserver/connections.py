@@ -82,7 +82,7 @@ class Connections:
         host = await (
             self._pod_host(call, port) if call.resource.plural == "pods" else self._service_host(call, port)
         )
-        return await forward(self._server.kubelets.client(f"{scheme}://{host}"), request, target)
+        return await forward(await self._server.kubelets.proxied(f"{scheme}://{host}"), request, target)
 
     async def _pod(self, call: Call) -> Object:
         record = await self._server.reader.record(call.resource, call.namespace, call.name)

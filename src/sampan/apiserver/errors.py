@@ -142,8 +142,8 @@ def future(asked: int, current: int) -> ApiError:
     return error(504, "Timeout", f"Timeout: {message}", {"causes": [cause], "retryAfterSeconds": 1})
 
 
-def denied(user: str, asked: Attributes) -> ApiError:
-    """403 as an authorizer says it, for a resource or a path."""
+def denied(user: str, asked: Attributes, reason: str = "") -> ApiError:
+    """403 as an authorizer says it, for a resource or a path; `reason` where there is more to say."""
     if asked.path:
         return error(
             403, "Forbidden", f'forbidden: User "{user}" cannot {asked.verb} path "{asked.path}"', {}
@@ -155,6 +155,6 @@ def denied(user: str, asked: Attributes) -> ApiError:
     message = (
         f'{qualified}{named} is forbidden: User "{user}" cannot {asked.verb} resource "{resource}" '
         f'in API group "{asked.group}" {where}'
-    )
+    ) + (f": {reason}" if reason else "")
     details = {"name": asked.name, "group": asked.group, "kind": asked.resource}
     return error(403, "Forbidden", message, {k: v for k, v in details.items() if v})

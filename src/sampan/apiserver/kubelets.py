@@ -1,5 +1,7 @@
-"""Connections to the nodes' kubelets: plain requests, and upgraded ones whose bytes are passed on as they are.
+"""Connections to the nodes' kubelets, and through the proxy to pods: requests, and upgrades whose bytes are passed on.
 
+To kubelets the server shows its certificate, with which they obey it. To anything else it never does: a user who may
+use the proxy chooses the port there, and it may be that of a kubelet, or this server's own.
 Source: the kubelet's API is not documented; its paths are those that kube-apiserver asks for.
 """
 
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from sampan.apiserver import errors
+from sampan.apiserver.authentication import TOKEN_PROTOCOL
 from sampan.host import trace
 from sampan.http.client import HttpClient
 from sampan.http.messages import Connection, Request, Response, Upgrade
@@ -27,10 +30,13 @@ _HOP = frozenset({
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
     "upgrade", "host", "authorization", "content-length",
 })  # fmt: skip
+_OURS = ("impersonate-", "x-remote-")
 _UPGRADE = (
     "sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol", "sec-websocket-extensions",
     "x-stream-protocol-version",
 )  # fmt: skip
+# Clients of pods kept for the next request.
+_MOST_PROXIED = 64
 _ADDRESS_TYPES = ("InternalIP", "ExternalIP", "Hostname")
 
 
@@ -38,11 +44,13 @@ class Kubelets:
     def __init__(self, server: ApiServer):
         self._server = server
         self._clients: dict[str, HttpClient] = {}
+        self._proxied: dict[str, HttpClient] = {}
 
     async def close(self) -> None:
-        for client in self._clients.values():
+        for client in (*self._clients.values(), *self._proxied.values()):
             await client.close()
         self._clients.clear()
+        self._proxied.clear()
 
     async def node(self, name: str) -> HttpClient:
         """A client of a node's kubelet. Raises 500 where the node is unknown or has no address."""
@@ -57,19 +65,29 @@ class Kubelets:
             )
         port = get(node, "status.daemonEndpoints.kubeletEndpoint.Port", PORT)
         host = f"[{address}]" if ":" in address else address
-        return self.client(f"https://{host}:{port}")
+        return self._kubelet(f"https://{host}:{port}")
 
-    def client(self, base: str) -> HttpClient:
-        """A client of a base address, kept; kubelets are spoken to by TLS with the server's own certificate."""
+    def _kubelet(self, base: str) -> HttpClient:
         found = self._clients.get(base)
         if found is None:
             kubelets = self._server.settings.kubelets
-            if base.startswith("https:") and kubelets is None:
+            if kubelets is None:
                 raise errors.internal("this API server was given no certificate to speak to kubelets with")
-            tls = None
-            if base.startswith("https:") and kubelets:
-                tls = client_context(ca=kubelets.authority, pair=kubelets.certificate, key=kubelets.key)
+            tls = client_context(ca=kubelets.authority, pair=kubelets.certificate, key=kubelets.key)
             found = self._clients[base] = HttpClient(base, tls=tls)
+        return found
+
+    async def proxied(self, base: str) -> HttpClient:
+        """A client of a pod: nameless, and trusting, for a pod's certificate has no authority that we could know."""
+        found = self._proxied.pop(base, None)
+        if found is None:
+            tls = client_context(verify=False) if base.startswith("https:") else None
+            found = HttpClient(base, tls=tls)
+        self._proxied[base] = found  # the one used last stands last
+        for other, client in list(self._proxied.items())[:-_MOST_PROXIED]:
+            if not client.busy:
+                del self._proxied[other]
+                await client.close()
         return found
 
     async def json(self, node: str, target: str) -> Object:
@@ -94,7 +112,8 @@ async def forward(client: HttpClient, request: Request, target: str) -> Response
     try:
         if wants_upgrade:
             return await _upgraded(client, request, target)
-        headers = {n: v for n, v in request.headers.items() if n not in _HOP} | _traced()
+        headers = {n: v for n, v in request.headers.items() if n not in _HOP and not n.startswith(_OURS)}
+        headers |= _traced()
         body: bytes | AsyncIterator[bytes] = b""
         if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
             body = request.chunks()
@@ -108,6 +127,9 @@ async def forward(client: HttpClient, request: Request, target: str) -> Response
 
 async def _upgraded(client: HttpClient, request: Request, target: str) -> Response:
     kept = {n: request.headers[n] for n in _UPGRADE if n in request.headers}
+    offered = [p for p in kept.pop("sec-websocket-protocol", "").split(",") if p.strip()]
+    if public := [p for p in offered if not p.strip().startswith(TOKEN_PROTOCOL)]:
+        kept["sec-websocket-protocol"] = ",".join(public)
     headers = {"upgrade": request.headers["upgrade"], **kept, **_traced()}
     response, far = await client.upgrade(request.method, target, headers)
     if far is None:

@@ -19,8 +19,9 @@ _READ = ("get", "list", "watch")
 _ALWAYS: dict[str, tuple[str, ...]] = {
     "services": _READ,
     "namespaces": _READ,
-    "nodes": (*_READ, "create"),
-    "pods": (*_READ, "create", "delete"),
+    # Which node or pod, where it is written, is for admission (`node_restriction`) to see.
+    "nodes": ("create", "update", "patch"),
+    "pods": ("create", "delete"),
     "events": ("create", "patch", "update"),
     "events.events.k8s.io": ("create", "patch", "update"),
     "endpoints": _READ,
@@ -50,6 +51,29 @@ def node_name(user: User) -> str | None:
     return None
 
 
+def reason(user: User, asked: Attributes) -> str:
+    """What is more to say where a node was refused; empty for anyone else."""
+    node = node_name(user)
+    if node is None:
+        return ""
+    match asked.resource:
+        case "nodes" if asked.verb in _READ:
+            return f"node '{node}' cannot read {_quoted(asked.name)}, only its own Node object"
+        case "pods" if asked.verb in ("list", "watch"):
+            return "can only list/watch pods with spec.nodeName field selector"
+        case "secrets" | "configmaps" | "persistentvolumeclaims" if asked.verb not in _READ:
+            return "can only read resources of this type"
+        case "secrets" | "configmaps" | "persistentvolumeclaims" if not asked.name:
+            return "No Object name found"
+        case "secrets" | "configmaps" | "persistentvolumeclaims" | "serviceaccounts" | "pods":
+            return f"no relationship found between node '{node}' and this object"
+    return ""
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if name else "all nodes"
+
+
 class NodeRules:
     """Looks at the store's pods; a node asks seldom, since it watches each name that it uses."""
 
@@ -68,7 +92,9 @@ class NodeRules:
             return True
         match resource:
             case "nodes":
-                return asked.name == node and asked.verb in ("update", "patch", "delete")
+                return asked.name == node and asked.verb in (*_READ, "delete")
+            case "pods":
+                return asked.verb in _READ and (asked.node == node or await self._runs(node, asked))
             case "leases.coordination.k8s.io":
                 return (
                     asked.namespace == "kube-node-lease" and asked.verb in _WRITE and asked.name in (node, "")
@@ -83,10 +109,15 @@ class NodeRules:
 
     async def _subresource(self, node: str, resource: str, asked: Attributes) -> bool:
         if asked.subresource == "status":
-            return asked.verb in _STATUS.get(resource, ()) and (resource != "nodes" or asked.name == node)
+            return asked.verb in _STATUS.get(resource, ())
         if (resource, asked.subresource, asked.verb) == ("serviceaccounts", "token", "create"):
             return await self._used(node, resource, asked)
         return (resource, asked.subresource, asked.verb) == ("pods", "eviction", "create")
+
+    async def _runs(self, node: str, asked: Attributes) -> bool:
+        """Whether it asks for one pod, and that is on the node."""
+        record = await self._store.get(f"/core/pods/{asked.namespace}/{asked.name}") if asked.name else None
+        return record is not None and get(self._decoded(record), "spec.nodeName") == node
 
     async def _used(self, node: str, resource: str, asked: Attributes) -> bool:
         """Whether a pod on the node uses the object."""
@@ -96,12 +127,12 @@ class NodeRules:
             if mark not in record.value:
                 continue
             pod = self._decoded(record)
-            if get(pod, "spec.nodeName") == node and asked.name in _names(pod, resource):
+            if get(pod, "spec.nodeName") == node and asked.name in used(pod, resource):
                 return True
         return False
 
 
-def _names(pod: Object, resource: str) -> set[str]:
+def used(pod: Object, resource: str) -> set[str]:
     """The names of the objects of a resource that a pod uses."""
     spec = pod["spec"]
     match resource:

@@ -24,7 +24,10 @@ log = logging.getLogger(__name__)
 
 
 class Attributes(NamedTuple):
-    """What is asked: a verb on a resource, or on a path that is none."""
+    """What is asked: a verb on a resource, or on a path that is none.
+
+    `node` is the one node whose pods a list or watch is limited to by its field selector.
+    """
 
     verb: str
     group: str = ""
@@ -33,6 +36,7 @@ class Attributes(NamedTuple):
     namespace: str = ""
     name: str = ""
     path: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,27 +196,31 @@ class Rbac:
         aggregation = obj.get("aggregationRule")
         if not aggregation:
             return obj.get("rules") or ()
-        return self.aggregated(aggregation, obj["metadata"]["name"])
+        return self.aggregated(aggregation, {obj["metadata"]["name"]})
 
     def stale(self) -> list[tuple[str, list[Object]]]:
         """The ClusterRoles whose stored rules are not what they aggregate, and those rules."""
         found = []
         for (_, name), obj in self._roles.items():
             if aggregation := obj.get("aggregationRule"):
-                rules = self.aggregated(aggregation, name)
+                rules = self.aggregated(aggregation, {name})
                 if rules != (obj.get("rules") or []):
                     found.append((name, rules))
         return found
 
-    def aggregated(self, aggregation: Object, own: str) -> list[Object]:
-        """The rules of all ClusterRoles that an aggregation selects, each once."""
+    def aggregated(self, aggregation: Object, within: set[str]) -> list[Object]:
+        """The rules of all ClusterRoles that an aggregation selects, each once; not of those it is `within`."""
         chosen = [selectors.of(s) for s in aggregation.get("clusterRoleSelectors") or ()]
         found: list[Object] = []
         for (namespace, name), obj in sorted(self._roles.items()):
-            if namespace or name == own or not any(s.matches(obj["metadata"].get("labels")) for s in chosen):
+            if (
+                namespace
+                or name in within
+                or not any(s.matches(obj["metadata"].get("labels")) for s in chosen)
+            ):
                 continue
             nested = obj.get("aggregationRule")
-            rules = self.aggregated(nested, name) if nested else obj.get("rules") or ()
+            rules = self.aggregated(nested, {*within, name}) if nested else obj.get("rules") or ()
             found += [r for r in rules if r not in found]
         return found
 

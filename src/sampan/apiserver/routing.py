@@ -98,7 +98,13 @@ def _verb(call: Call, watching: bool) -> str:
 
 def selected(call: Call) -> None:
     """A list or watch of one name, said by a field selector, is authorized as one of that name."""
+    call.name = call.name or field_value(call, "metadata.name")
+
+
+def field_value(call: Call, field: str) -> str:
+    """What a call's field selector says that a field equals, if it does."""
     for term in call.parameter("fieldSelector").split(","):
         name, _, value = term.replace("==", "=").partition("=")
-        if name == "metadata.name" and value and not call.name:
-            call.name = value
+        if name == field:
+            return value
+    return ""

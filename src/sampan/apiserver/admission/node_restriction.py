@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sampan.apiserver import errors
 from sampan.apiserver.call import Call
-from sampan.apiserver.nodes import node_name
+from sampan.apiserver.nodes import node_name, used
 from sampan.client.api import ApiError
 from sampan.machinery.objects import Object, get
 
@@ -29,6 +29,8 @@ _LABELS = frozenset(
         "topology.kubernetes.io/region",
     }
 )
+# What a pod that a node made itself may not use.
+_WITHHELD = ("serviceaccounts", "secrets", "configmaps", "persistentvolumeclaims")
 _LABEL_PREFIXES = ("kubelet.kubernetes.io/", "node.kubernetes.io/")
 
 
@@ -76,6 +78,10 @@ def _pod(call: Call, node: str, obj: Object | None, old: Object | None) -> None:
             )
         if get(obj, "spec.nodeName") != node:
             raise _no(call, f'node "{node}" can only create pods with spec.nodeName set to itself')
+        for resource in _WITHHELD:
+            # Else a node could come to read any of them, by making a pod that uses it.
+            if used(obj, resource) - {""}:
+                raise _no(call, f'node "{node}" can not create pods that reference {resource}')
     elif get(old, "spec.nodeName") != node:
         what = "delete" if obj is None else "update status for"
         raise _no(call, f'node "{node}" can only {what} pods with spec.nodeName set to itself')
