@@ -22,6 +22,9 @@ from sampan.kinds import registry
 from sampan.machinery.objects import Object
 
 DEADLINE = 30.0
+# How many requests wait for an answer at the same time: a TLS handshake costs as much as several of them, so a burst
+# had better share a few connections.
+AT_ONCE = 8
 # How often an idempotent request, or one that was told to come again, is tried.
 ATTEMPTS = 4
 # A watch that says nothing for this long, bookmarks included, is taken for dead.
@@ -57,7 +60,7 @@ def connect(
     headers = {"accept": _JSON, "user-agent": agent}
     if token:
         headers["authorization"] = f"Bearer {token}"
-    return HttpApiClient(HttpClient(url, tls=tls, timeout=DEADLINE, headers=headers))
+    return HttpApiClient(HttpClient(url, tls=tls, timeout=DEADLINE, headers=headers, at_once=AT_ONCE))
 
 
 class HttpApiClient:

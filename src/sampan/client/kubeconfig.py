@@ -78,7 +78,8 @@ def read(path: Path, context: str = "") -> Access:
 
 def load(path: Path, context: str = "") -> HttpApiClient:
     """A client for a context of a kubeconfig. Raises KubeconfigError."""
-    from sampan.client.http import connect  # `sampan up` only writes: it need not load TLS and asyncio's streams
+    # Loaded here, since `sampan up` only writes, and need not wait for TLS and all.
+    from sampan.client.http import connect
 
     access = read(path, context)
     if not access.pair:

@@ -8,12 +8,13 @@ tables say.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+import orjson
 
 CREATING, CREATED, STARTING, RUNNING, EXITED = "creating", "created", "starting", "running", "exited"
 READY, STOPPED, REMOVING = "ready", "stopped", "removing"
@@ -122,7 +123,7 @@ class Records(Generic[R]):
         names = {f.name for f in fields(self._kind)}
         for path in self._directory.glob("*.json"):
             try:
-                raw = json.loads(path.read_bytes())
+                raw = orjson.loads(path.read_bytes())
                 self._all[path.stem] = self._kind(**{k: v for k, v in raw.items() if k in names})
             except (ValueError, TypeError, AttributeError):
                 torn.append(path.stem)
@@ -135,7 +136,7 @@ class Records(Generic[R]):
         self._all[record.id] = record
         path = self._directory / f"{record.id}.new"
         try:
-            path.write_text(json.dumps(asdict(record)))
+            path.write_bytes(orjson.dumps(record))
             os.replace(path, self._directory / f"{record.id}.json")
         except OSError:
             path.unlink(missing_ok=True)

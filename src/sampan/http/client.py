@@ -25,8 +25,10 @@ _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 class HttpClient:
     """A client of the server at `base`: `https://host:port`, `http://host:port` or `unix:///path.sock`.
 
-    `headers` go with every request. A connection unused for `idle` seconds is not used again. Everything here
-    raises ConnectionError where there is no answer, and TimeoutError where there is none in time.
+    `headers` go with every request. A connection unused for `idle` seconds is not used again. With `at_once`, so many
+    requests at most wait for their response's head; more wait for their turn, where each would open a connection of
+    its own. Everything here raises ConnectionError where there is no answer, and TimeoutError where there is none in
+    time.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class HttpClient:
         timeout: float = 30.0,
         idle: float = 60.0,
         headers: Mapping[str, str] | None = None,
+        at_once: int = 0,
     ) -> None:
         parts = urlsplit(base)
         if parts.scheme not in ("http", "https", "unix"):
@@ -48,6 +51,7 @@ class HttpClient:
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
         self._headers = {"host": parts.netloc.rpartition("@")[2] or "localhost", **(headers or {})}
+        self._turn = asyncio.Semaphore(at_once) if at_once else contextlib.nullcontext()
         self._keep_idle = idle
         self._idle: list[_ClientConnection] = []
         self._busy: set[_ClientConnection] = set()
@@ -67,7 +71,7 @@ class HttpClient:
         An iterator as `body` is sent chunked, and may go on after the response has begun.
         """
         repeatable = isinstance(body, bytes) and method in _IDEMPOTENT
-        async with asyncio.timeout(self.timeout if timeout is None else timeout):
+        async with asyncio.timeout(self.timeout if timeout is None else timeout), self._turn:
             connection = self._take() or await self._connect()
             reused = connection.used
             try:
@@ -90,6 +94,11 @@ class HttpClient:
             connection = await self._connect()
             response = await connection.exchange(method, target, fields, b"")
         return response, connection.raw
+
+    @property
+    def busy(self) -> bool:
+        """Whether any connection is in use."""
+        return bool(self._busy)
 
     async def close(self) -> None:
         """Close every connection, also those in use."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 
@@ -17,6 +18,9 @@ from sampan.node.status import difference
 
 log = logging.getLogger(__name__)
 RETRIES = (0.1, 0.5, 1.0, 2.0, 5.0)
+# A pod that is only starting is told of so much later: by then it mostly runs, and one request tells what four would.
+PATIENCE = 0.1
+_STARTING = ("ContainerCreating", "PodInitializing")
 
 
 class Reporter:
@@ -59,6 +63,7 @@ class Reporter:
         attempt = 0
         while True:
             await self._changed.wait()
+            await self._have_patience()
             self._changed.clear()
             if self._closed:
                 self._settled.set()
@@ -77,6 +82,13 @@ class Reporter:
                 continue
             if not self._changed.is_set():
                 self._settled.set()
+
+    async def _have_patience(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while not self._closed and only_starting(self._wanted or {}):
+                    self._changed.clear()
+                    await self._changed.wait()
 
     async def _send(self) -> None:
         wanted = self._wanted
@@ -125,6 +137,13 @@ class Reporter:
                 log.warning("deleting pod %s: %s", names.full_name(self._pod), e)
             await asyncio.sleep(RETRIES[min(attempt, len(RETRIES) - 1)])
             attempt += 1
+
+
+def only_starting(status: Object) -> bool:
+    """Whether nothing has happened yet that anyone acts on: no container runs, has ended, or is in trouble."""
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    waiting = ((c["state"].get("waiting") or {}).get("reason") for c in containers)
+    return status.get("phase") == "Pending" and all(reason in _STARTING for reason in waiting)
 
 
 def _number(pod: Object) -> int:

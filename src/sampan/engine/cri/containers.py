@@ -76,20 +76,24 @@ async def remove(engine: Engine, request: Any) -> Any:
     return messages.RemoveContainerResponse()
 
 
-def _fits(engine: Engine, record: Any, wanted: Any) -> bool:
+def _fits(record: Any, wanted: Any) -> bool:
     if record.state in (CREATING, REMOVING):
         return False
     if wanted.id and not record.id.startswith(wanted.id):
         return False
     if wanted.pod_sandbox_id and not record.sandbox.startswith(wanted.pod_sandbox_id):
         return False
-    if wanted.HasField("state") and wanted.state.state != status.container_state(record):
-        return False
-    return status.selected(engine.containers.config(record).labels, wanted.label_selector)
+    return not wanted.HasField("state") or bool(wanted.state.state == status.container_state(record))
 
 
 def _chosen(engine: Engine, wanted: Any) -> list[Any]:
-    return [status.container_item(engine, r) for r in engine.containers.records if _fits(engine, r, wanted)]
+    # The kubelet asks for one pod among all, often: labels first, as plain data.
+    labels = dict(wanted.label_selector)
+    return [
+        status.container_item(engine, r)
+        for r in engine.containers.records
+        if status.selected(r.config.get("labels") or {}, labels) and _fits(r, wanted)
+    ]
 
 
 async def every(engine: Engine, request: Any) -> Any:

@@ -82,18 +82,22 @@ async def one(engine: Engine, request: Any) -> Any:
     return response
 
 
-def _fits(engine: Engine, record: Any, wanted: Any) -> bool:
+def _fits(record: Any, wanted: Any) -> bool:
     if record.state in (CREATING, REMOVING):
         return False
     if wanted.id and not record.id.startswith(wanted.id):
         return False
-    if wanted.HasField("state") and wanted.state.state != status.sandbox_state(record):
-        return False
-    return status.selected(engine.sandboxes.config(record).labels, wanted.label_selector)
+    return not wanted.HasField("state") or bool(wanted.state.state == status.sandbox_state(record))
 
 
 def _chosen(engine: Engine, wanted: Any) -> list[Any]:
-    return [status.sandbox_item(engine, r) for r in engine.sandboxes.records if _fits(engine, r, wanted)]
+    # The kubelet asks for one pod among all, often: labels first, as plain data.
+    labels = dict(wanted.label_selector)
+    return [
+        status.sandbox_item(engine, r)
+        for r in engine.sandboxes.records
+        if status.selected(r.config.get("labels") or {}, labels) and _fits(r, wanted)
+    ]
 
 
 async def every(engine: Engine, request: Any) -> Any:
