@@ -132,6 +132,33 @@ async def test_a_node_touches_only_what_is_its_own(cluster: Cluster) -> None:
     taints = {"spec": {"taints": None}}
     assert "is not allowed to modify taints" in str(await refused(node.patch("nodes", "a", "", taints)))
     assert (await refused(node.create("pods", pod("new", "a")))).code == 403
+    mirror = pod("static", "a", volumes=[{"name": "v", "secret": {"secretName": "other"}}])
+    mirror["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    no = await refused(node.create("pods", mirror))
+    assert 'node "a" can not create pods that reference secrets' in str(no), "else it could read any secret"
+    for name in ("claimed", "unclaimed"):
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+        claim = {"metadata": {"name": name, "namespace": "default"}, "spec": spec}
+        claim |= {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
+        await admin.create("persistentvolumeclaims", claim)
+    of_pod = {"name": "v", "persistentVolumeClaim": {"claimName": "claimed"}}
+    await admin.create("pods", pod("claimer", "a", volumes=[of_pod]))
+    bigger = {"status": {"capacity": {"storage": "2Mi"}}}
+    await node.patch("persistentvolumeclaims", "claimed", "default", bigger, subresource="status")
+    no = await refused(
+        node.patch("persistentvolumeclaims", "unclaimed", "default", bigger, subresource="status")
+    )
+    assert no.code == 403
+
+
+async def test_roles_that_aggregate_each_other(cluster: Cluster) -> None:
+    for own, other in (("yin", "yang"), ("yang", "yin")):
+        both = role(own, rule("get", "secrets" if own == "yin" else "configmaps"))
+        both["metadata"]["labels"] = {"of": own}
+        both["aggregationRule"] = {"clusterRoleSelectors": [{"matchLabels": {"of": other}}]}
+        await cluster.admin.create(f"clusterroles.{RBAC}", both)
+    await cluster.admin.create(f"clusterrolebindings.{RBAC}", binding("b", "yin", "ann"))
+    assert (await refused(cluster.api.local("ann").list("secrets"))).code == 403
 
 
 async def token_for(client: Client, account: str, **spec: object) -> str:

@@ -170,6 +170,36 @@ async def test_node_proxy_and_what_a_kubelet_refuses(cluster: Cluster, kubelet: 
     assert missing.status == 1
 
 
+async def test_the_proxy_to_a_pod_carries_nobodys_credentials(cluster: Cluster, kubelet: Kubelet) -> None:
+    """The port is the user's to choose, and may be a kubelet's, or this server's own."""
+    seen: list[Request] = []
+
+    async def application(request: Request) -> Response:
+        seen.append(request)
+        return Response(200, b"{}")
+
+    sock = http.listen("127.0.0.1", 0)
+    keys = cluster.pki
+    tls = server_context(keys.server("elsewhere", ["elsewhere.example"]), client_ca=keys.ca)
+    server = await http.serve(application, sockets=[sock], tls=tls)
+    address = {"status": {"podIP": "127.0.0.1"}}
+    await cluster.admin.patch("pods", "p", "default", address, subresource="status")
+    target = f"/api/v1/namespaces/default/pods/https:p:{sock.getsockname()[1]}/proxy/page"
+    status, _ = await cluster.ask(
+        "GET", target, impersonate_user="kubernetes-admin", impersonate_group="system:masters"
+    )
+    assert status == 200
+    protocols = "base64url.bearer.authorization.k8s.io.c2VjcmV0, chat"
+    upgrade = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-protocol": protocols}
+    response, _ = await cluster.raw().upgrade("GET", target, upgrade)
+    await response.close()
+    assert [r.path for r in seen] == ["/page", "/page"]
+    assert [r.peer.certificate for r in seen] == [None, None]
+    assert not any("authorization" in n or n.startswith("impersonate") for r in seen for n in r.headers)
+    assert seen[1].headers["sec-websocket-protocol"].strip() == "chat"
+    await server.close(grace=0.2)
+
+
 async def test_a_node_that_is_gone(cluster: Cluster, kubelet: Kubelet) -> None:
     gone = {"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}}}
     await cluster.admin.patch("nodes", "n", "", gone, subresource="status")

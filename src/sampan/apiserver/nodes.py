@@ -109,6 +109,8 @@ class NodeRules:
 
     async def _subresource(self, node: str, resource: str, asked: Attributes) -> bool:
         if asked.subresource == "status":
+            if resource == "persistentvolumeclaims" and not await self._used(node, resource, asked):
+                return False
             return asked.verb in _STATUS.get(resource, ())
         if (resource, asked.subresource, asked.verb) == ("serviceaccounts", "token", "create"):
             return await self._used(node, resource, asked)
