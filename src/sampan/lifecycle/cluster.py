@@ -125,9 +125,11 @@ def prepare(config: Config) -> None:
     from sampan.lifecycle import credentials
 
     _directories(config)
+    _write(
+        config.file, config.dump(), 0o644
+    )  # first: who removes the cluster after a kill finds by it what to remove
     credentials.ensure(config)
     layout = asyncio.run(nodes.setup(config))
-    _write(config.file, config.dump(), 0o644)
     _write(config.run / "cluster.json", config.dump(), 0o644)
     _write(config.run / "processes.json", dump(processes(config, layout)))
 

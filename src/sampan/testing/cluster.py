@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from sampan.cli.kubectl import program
 from sampan.config import Config
 from sampan.lifecycle import cluster as lifecycle
 from sampan.lifecycle.configure import Options
+from sampan.testing.guard import guarded
 from sampan.testing.leftovers import leftovers
 
 
@@ -61,12 +63,14 @@ def cluster(
 ) -> Iterator[Cluster]:
     """A fresh cluster with `nodes` nodes (0: the API server with its controllers alone). Needs root.
 
-    `state` is a directory that is made and erased, normally one in /tmp.
+    `state` is a directory that is made and erased, normally one in /tmp. The cluster ends with this process, even
+    where that is killed.
     """
-    with tempfile.TemporaryDirectory(prefix="sampan-") as directory:
-        chosen = name or f"t{os.urandom(4).hex()}"
-        options = Options(name=chosen, state=state or Path(directory) / "state", port=0, nodes=nodes)
-        config = None
+    chosen = name or f"t{os.urandom(4).hex()}"
+    directory = state or Path(tempfile.mkdtemp(prefix="sampan-"))
+    options = Options(name=chosen, state=directory, port=0, nodes=nodes)
+    config = None
+    with guarded(chosen, directory):
         try:
             config = lifecycle.start(options, step)
             yield Cluster(config)
@@ -74,6 +78,7 @@ def cluster(
             config = config or lifecycle.find(options)
             if config:
                 _end(config)
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _end(config: Config) -> None:
