@@ -119,8 +119,8 @@ def _clean(face: Face) -> None:
         face.store.clean(abandon)
 
 
-async def serve(face: Face, path: str | os.PathLike[str], mode: int = 0o660) -> Server:
-    """Serve at a unix socket, which root and its group may use: who can build can become root.
+async def serve(face: Face, path: str | os.PathLike[str], mode: int = 0o600) -> Server:
+    """Serve at a unix socket, which only root may use unless told: who can build can become root.
 
     First ends what a process that was killed has left of its builds, pulls and loads.
     """
