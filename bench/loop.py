@@ -28,7 +28,7 @@ from sampan.lifecycle import credentials
 from sampan.machinery.encoding import encode
 from sampan.store import sqlite
 
-CONFIG_MAPS, PODS = 90_000, 10_000
+CONFIG_MAPS, PODS, NODES = 90_000, 10_000, 100
 BATCH = 1000
 
 
@@ -113,11 +113,13 @@ def _objects() -> Iterator[tuple[str, bytes]]:
         yield f"/core/configmaps/default/c-{n}", encode(_object("ConfigMap", f"c-{n}", data={"key": "value"}))
     running = {"phase": "Running", "podIP": "10.1.2.3", "conditions": [{"type": "Ready", "status": "True"}]}
     for n in range(PODS):
-        spec = {"nodeName": "node-1", "containers": [_CONTAINER], "restartPolicy": "Always"}
+        spec = {"nodeName": f"node-{n % NODES}", "containers": [_CONTAINER], "restartPolicy": "Always"}
         yield f"/core/pods/default/p-{n}", encode(_object("Pod", f"p-{n}", spec=spec, status=running))
-    node = _object("Node", "node-1", spec={"podCIDR": "10.1.0.0/16", "podCIDRs": ["10.1.0.0/16"]}, status={})
-    del node["metadata"]["namespace"]
-    yield "/core/nodes/node-1", encode(node)
+    for n in range(NODES):
+        ranges = f"10.1.{n}.0/24"
+        node = _object("Node", f"node-{n}", spec={"podCIDR": ranges, "podCIDRs": [ranges]}, status={})
+        del node["metadata"]["namespace"]
+        yield f"/core/nodes/node-{n}", encode(node)
 
 
 async def _fill(path: Path) -> None:

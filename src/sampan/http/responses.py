@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from sampan.http.messages import File, Response, Upgrade
-from sampan.http.transport import Link
+from sampan.http.transport import PIECE, Link
 
 _FILE_CHUNK = 1 << 20
 _PHRASES = {s.value: s.phrase for s in HTTPStatus}
@@ -56,7 +56,11 @@ class Sender:
         ):
             extra += f"content-length: {len(body)}\r\n"
         start = head(response, extra)
-        await self._link.send(start if bare else start + body, self._timeout)
+        if len(body) > PIECE and not bare:
+            await self._link.send(start, self._timeout)
+            await self._link.send(body, self._timeout)
+        else:
+            await self._link.send(start if bare else start + body, self._timeout)
 
     async def _send_chunks(
         self, response: Response, body: AsyncIterator[bytes], extra: str, bare: bool, chunks: bool

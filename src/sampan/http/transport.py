@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from collections.abc import Iterator
 from typing import cast
 
 from sampan.http.messages import Connection
 
 # Reading pauses while a reader leaves this many bytes lying, and goes on when half of it is taken.
 HIGH_WATER = 256 << 10
+# What is encrypted and written in one go: more would hold the loop for long.
+PIECE = 1 << 20
 
 
 class Link(asyncio.Protocol):
@@ -63,11 +66,13 @@ class Link(asyncio.Protocol):
         Raises ConnectionError when the peer is gone, or takes nothing for `timeout` seconds, when it is cut
         off.
         """
-        if self.lost or self.transport.is_closing():
-            raise ConnectionResetError("the peer closed the connection")
-        self.transport.write(data)
-        if self._drained:
-            await self.drain(timeout)
+        pieces = (data,) if len(data) <= PIECE else _pieces(data)
+        for piece in pieces:
+            if self.lost or self.transport.is_closing():
+                raise ConnectionResetError("the peer closed the connection")
+            self.transport.write(piece)
+            if self._drained:
+                await self.drain(timeout)
 
     async def drain(self, timeout: float | None = None) -> None:
         try:
@@ -87,6 +92,11 @@ class Link(asyncio.Protocol):
     def flush_some(self) -> None:
         """Let `send` wait as usual."""
         self.transport.set_write_buffer_limits()
+
+
+def _pieces(data: bytes) -> Iterator[memoryview]:
+    view = memoryview(data)
+    return (view[at : at + PIECE] for at in range(0, len(view), PIECE))
 
 
 class Inbox:
