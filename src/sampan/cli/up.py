@@ -7,6 +7,7 @@ of its processes died with their supervisor, it adopts those that live and start
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import time
 from pathlib import Path
@@ -66,19 +67,18 @@ def _start(arguments: argparse.Namespace) -> Config:
 
 def greet(config: Config, seconds: float) -> None:
     """Say what is up, and what to type next."""
+    command = os.environ.get("SAMPAN_COMMAND", "sampan")
     named = "" if config.name == default_name() else f" --name {config.name}"
     nodes = "node" if config.nodes == 1 else f"{config.nodes} nodes"
-    print(f"""
-Sampan is up: {nodes} Ready in {seconds:.2f} s.
-
-  export KUBECONFIG={config.kubeconfig}
-  kubectl get nodes              # or: ./dev kubectl{named} get nodes
-
-Next:
-  ./dev demo{named}                     build and deploy the example shop
-  ./dev sampan status{named}            the processes
-  ./dev sampan kubeconfig --merge{named}   use it as a context of your own kubectl
-  ./dev down{named}                     stop it; --delete erases it""")
+    rows = [
+        (f"{command} kubectl{named} get nodes", "an unmodified kubectl"),
+        (f"{command} demo{named}", "build and deploy the example shop"),
+        (f"{command} status{named}", "the processes"),
+        (f"{command} kubeconfig{named} --merge", "make it a context of your own kubectl"),
+        (f"{command} down{named}", "stop it; --delete erases it"),
+    ]
+    print(f"\nSampan is up: {nodes} Ready in {seconds:.2f} s.\n\nexport KUBECONFIG={config.kubeconfig}\n")
+    print(terminal.table(rows))
 
 
 def _stay(config: Config) -> None:
