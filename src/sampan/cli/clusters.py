@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 from sampan.cli.problem import Problem
 from sampan.config import Config, load
+from sampan.supervisor import client
 
 RUN = Path("/run/sampan")
 
@@ -38,18 +37,12 @@ def find(name: str) -> Config:
 
 def ask(config: Config, request: str) -> dict[str, Any]:
     """One request to the supervisor; Problem when it does not answer."""
-    path = config.run / "supervisor.sock"
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(3.0)
-            connection.connect(str(path))
-            connection.sendall(json.dumps({"do": request}).encode() + b"\n")
-            answer: dict[str, Any] = json.loads(connection.makefile("rb").readline())
-            return answer
+        return client.ask(config.run, request)
     except (FileNotFoundError, ConnectionRefusedError):
         raise Problem(f"no supervisor runs for cluster {config.name!r}; `sampan up` starts one") from None
     except PermissionError:
-        raise Problem(f"{path} belongs to another user; use sudo") from None
+        raise Problem(f"{config.run}/supervisor.sock belongs to another user; use sudo") from None
     except (OSError, ValueError) as e:
         raise Problem(f"the supervisor did not answer: {e}") from e
 
@@ -63,5 +56,7 @@ def become_root(why: str) -> None:
         raise Problem(f"{why} needs root, and sudo is not installed; run this as root")
     print(f"sampan: {why} needs root: asking sudo once", file=sys.stderr, flush=True)
     source = str(Path(__file__).resolve().parents[2])
-    words = [sudo, "env", f"PYTHONPATH={source}", sys.executable, "-m", "sampan.cli", *sys.argv[1:]]
+    # sudo empties the environment: what names the cluster goes along.
+    kept = [f"PYTHONPATH={source}", f"SAMPAN_NAME={default_name()}"]
+    words = [sudo, "env", *kept, sys.executable, "-m", "sampan.cli", *sys.argv[1:]]
     os.execv(sudo, words)

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from sampan.host import cgroups, mounts
 from sampan.lifecycle.configure import Options, Unusable, configure
 from sampan.lifecycle.processes import processes
 from sampan.network import addresses, nodes
+from sampan.supervisor import client
 from sampan.supervisor.spec import dump
 
 Step = Callable[[str], AbstractContextManager[None]]
@@ -62,12 +62,7 @@ def alive(run: Path) -> bool:
 def ask(config: Config, request: str, **more: int) -> dict[str, Any] | None:
     """One request to the supervisor; None where there is none, or no answer within three seconds."""
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(3.0)
-            connection.connect(str(config.run / "supervisor.sock"))
-            connection.sendall(json.dumps({"do": request, **more}).encode() + b"\n")
-            answer: dict[str, Any] = json.loads(connection.makefile("rb").readline())
-            return answer
+        return client.ask(config.run, request, **more)
     except (OSError, ValueError):
         return None
 
