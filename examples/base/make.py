@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
 import hashlib
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -171,7 +173,20 @@ async def make(socket: str, cache: Path, names: Sequence[str], say: Say) -> None
     async with EngineClient(socket) as client:
         maker = Maker(client, cache, say)
         for name in names or BASES:
-            await maker.have(name)
+            with _alone(cache):  # whoever comes second finds the first one's image in the cache
+                await maker.have(name)
+
+
+@contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Keep others from making the same images at the same time."""
+    cache.mkdir(parents=True, exist_ok=True)
+    lock = os.open(cache / ".lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def main() -> int:
