@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import time
 
 import pytest
 from tests.cluster.waiting import eventually
-from tests.faults.load import deploy, items, options, process, settled, shims
+from tests.faults.killer import Killer, chances
+from tests.faults.load import deploy, items, options, settled
 from tests.faults.writers import Writers
 
 from sampan.lifecycle import cluster as lifecycle
@@ -64,47 +63,8 @@ spec:
 """
 
 
-class Killer:
-    """Kills something of a cluster at each call; what, its own random numbers say."""
-
-    def __init__(self, cluster: Cluster, chance: random.Random):
-        self._cluster, self._chance = cluster, chance
-        self.killed: list[str] = []
-
-    def __call__(self) -> None:
-        node = self._cluster.config.node_names[0]
-        victim = self._chance.choices(["control", node, "shim", "supervisor"], [4, 4, 3, 1])[0]
-        if victim == "shim":
-            running = sorted(shims(self._cluster).values())
-            pid = self._chance.choice(running) if running else 0
-        else:
-            pid = process(self._cluster, victim)
-        if not pid:
-            return
-        try:
-            os.kill(pid, 9)
-        except ProcessLookupError:
-            return
-        self.killed.append(victim)
-        if victim == "supervisor":
-            # Its children are on their own for a while, and some of them may die of it.
-            self._pause(0.0, 1.0)
-            if self._chance.random() < 0.3:
-                os.kill(self._orphan(), 9)
-            lifecycle.start(options(self._cluster))
-
-    def _orphan(self) -> int:
-        pids = json.loads((self._cluster.config.run / "pids.json").read_text())
-        return int(self._chance.choice(sorted(pids.values()))[0])
-
-    def _pause(self, least: float, most: float) -> None:
-        time.sleep(self._chance.uniform(least, most))
-
-
 def test_random_kills_under_load(broken: Cluster) -> None:
-    seed = int(os.environ.get("SAMPAN_SEED") or time.time())
-    print(f"SAMPAN_SEED={seed}")
-    chance = random.Random(seed)
+    chance = chances()
     before = after_a_first_pod(broken)
     deploy(broken)
     broken.kubectl("apply", "-f", "-", input=DIARY)

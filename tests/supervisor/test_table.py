@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.supervisor.table import HEALTHY_AFTER, LONGEST_DELAY, Happening, Life, step
+from sampan.supervisor.table import (
+    HEALTHY_AFTER,
+    LONGEST_DELAY,
+    LONGEST_DELAY_ONCE_READY,
+    Happening,
+    Life,
+    step,
+)
 
 HAPPENINGS: list[Happening] = ["due", "notified", "exited", "asked to stop"]
 
@@ -49,6 +56,16 @@ def test_the_delay_doubles_while_a_process_dies_young_and_starts_again_after_a_h
     life, _ = step(life, "due", now)
     life, _ = step(life, "exited", now + HEALTHY_AFTER)
     assert life.delay == 0.05
+
+
+def test_a_process_that_was_ready_is_never_long_away() -> None:
+    life, now = Life(), 0.0
+    for _ in range(12):
+        life, _ = step(life, "due", now)
+        life, _ = step(life, "notified", now)
+        life, _ = step(life, "exited", now)
+        now = life.due
+    assert life.delay == LONGEST_DELAY_ONCE_READY
 
 
 @given(st.lists(st.sampled_from(HAPPENINGS)))

@@ -23,6 +23,8 @@ TRANSITIONS: dict[tuple[State, Happening], tuple[State, Action]] = {
 
 FIRST_DELAY = 0.05
 LONGEST_DELAY = 10.0
+# One that had been ready was most likely killed, and others wait for it.
+LONGEST_DELAY_ONCE_READY = 1.0
 # A process that lived this long is healthy: the next failure is its first.
 HEALTHY_AFTER = 10.0
 
@@ -47,12 +49,13 @@ def step(life: Life, happening: Happening, now: float) -> tuple[Life, Action]:
     if action == "spawn":
         after = replace(after, since=now)
     if happening == "exited" and state == "waiting":
-        after = _wait(after, now)
+        longest = LONGEST_DELAY_ONCE_READY if life.state == "ready" else LONGEST_DELAY
+        after = _wait(after, now, longest)
     return after, action
 
 
-def _wait(life: Life, now: float) -> Life:
-    """Restart at once after a healthy life, else after a delay that doubles."""
+def _wait(life: Life, now: float, longest: float) -> Life:
+    """Restart at once after a healthy life, else after a delay that doubles up to `longest` seconds."""
     healthy = now - life.since >= HEALTHY_AFTER
-    delay = FIRST_DELAY if healthy else min(max(life.delay * 2, FIRST_DELAY), LONGEST_DELAY)
+    delay = FIRST_DELAY if healthy else min(max(life.delay * 2, FIRST_DELAY), longest)
     return replace(life, due=now + delay, delay=delay, restarts=life.restarts + 1)
