@@ -6,13 +6,13 @@ Source: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
 from __future__ import annotations
 
 import base64
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sampan.host import files
 from sampan.machinery import yaml
 
 if TYPE_CHECKING:
@@ -147,13 +147,5 @@ def _encode(data: bytes) -> str:
 def _replace(path: Path, config: dict[str, Any]) -> None:
     """Write a whole file in place of what was there, for the owner's eyes only; a link stays a link."""
     real = path.resolve()
-    fresh = real.with_name(f".{real.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as f:
-        f.write(yaml.dump(config))
-        f.flush()
-        os.fsync(f.fileno())
-    if real.exists():
-        before = real.stat()
-        os.chown(fresh, before.st_uid, before.st_gid)
-    fresh.rename(real)
+    before = real.stat() if real.exists() else None
+    files.write(real, yaml.dump(config), owner=(before.st_uid, before.st_gid) if before else None)

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from sampan.engine import bundle, shims, signals, spec
-from sampan.engine.context import Context, from_json, to_json, write
+from sampan.engine.context import Context, from_json, to_json
 from sampan.engine.images import snapshots
 from sampan.engine.images.store import Image
 from sampan.engine.records import CREATED, EXITED, RUNNING, STARTING, Container, Records, Sandbox
 from sampan.engine.runtime import SERVICE
 from sampan.engine.sandboxes import Sandboxes
 from sampan.engine.shims import Exit, Session, ShimError, Start
-from sampan.host import cgroups, trace
+from sampan.host import cgroups, files, trace
 from sampan.host.process import ProcessError
 from sampan.machinery.cri import messages
 
@@ -130,7 +130,7 @@ class Containers:
         home = self.directory(record)
         home.mkdir(parents=True, exist_ok=True)
         home.chmod(0o700)
-        write(home / "config.json", json.dumps(made))
+        files.write(home / "config.json", json.dumps(made), durable=False)
         if record.log:
             Path(record.log).parent.mkdir(parents=True, exist_ok=True)
         return warnings
@@ -411,7 +411,7 @@ class Containers:
         config.linux.resources.CopyFrom(resources)
         kept = made["linux"]["resources"]["devices"]
         made["linux"]["resources"] = {**spec.resources(config), "devices": kept}
-        write(path, json.dumps(made))
+        files.write(path, json.dumps(made), durable=False)
 
 
 def reason(found: Exit) -> str:

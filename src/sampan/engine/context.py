@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 from dataclasses import dataclass
@@ -86,10 +85,3 @@ def from_json(name: str, value: dict[str, Any]) -> Any:
     from google.protobuf.json_format import ParseDict
 
     return ParseDict(value, getattr(messages, name)(), ignore_unknown_fields=True)
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole, by rename."""
-    new = path.with_name(path.name + ".new")
-    new.write_text(text)
-    os.replace(new, path)

@@ -8,13 +8,14 @@ tables say.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import orjson
+
+from sampan.host import files
 
 CREATING, CREATED, STARTING, RUNNING, EXITED = "creating", "created", "starting", "running", "exited"
 READY, STOPPED, REMOVING = "ready", "stopped", "removing"
@@ -134,13 +135,7 @@ class Records(Generic[R]):
     def save(self, record: R) -> None:
         """Write a record, which is one of all from now on. Raises OSError, such as for a full disk."""
         self._all[record.id] = record
-        path = self._directory / f"{record.id}.new"
-        try:
-            path.write_bytes(orjson.dumps(record))
-            os.replace(path, self._directory / f"{record.id}.json")
-        except OSError:
-            path.unlink(missing_ok=True)
-            raise
+        files.write(self._directory / f"{record.id}.json", orjson.dumps(record), durable=False)
 
     def advance(self, record: R, event: str) -> None:
         """Step and save, or neither. Raises IllegalStep, OSError."""

@@ -14,13 +14,14 @@ from __future__ import annotations
 import base64
 import calendar
 import ipaddress
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sampan.host import files
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -79,9 +80,9 @@ class Pki:
             pair = Pair.parse(path.read_bytes())
         except FileNotFoundError:
             pair = create_authority("sampan").pair
-            write(path, pair.pem)
+            self._write(path, pair.pem)
         if not self.ca.exists() or self.ca.read_bytes() != pair.certificate:
-            write(self.ca, pair.certificate, 0o644)
+            self._write(self.ca, pair.certificate, 0o644)
         return Authority(pair)
 
     def server(self, name: str, hosts: Sequence[str], *, owner: tuple[int, int] | None = None) -> Path:
@@ -108,7 +109,7 @@ class Pki:
         """The file of a key that signs service account tokens (ES256), PEM."""
         path = self.directory / f"{name}.key"
         if not path.exists():
-            write(path, _key_pem(_new_key()), owner=owner)
+            self._write(path, _key_pem(_new_key()), owner=owner)
         return path
 
     def _pair(
@@ -126,32 +127,14 @@ class Pki:
                 return path
         except (FileNotFoundError, ValueError):
             pass
-        write(path, make(self.authority()).pem, owner=owner)
+        self._write(path, make(self.authority()).pem, owner=owner)
         return path
 
-
-def write(path: Path, data: bytes, mode: int = 0o600, *, owner: tuple[int, int] | None = None) -> None:
-    """Put a whole file in place of what was there, at once and durably;
-
-    Missing directories are made (mode 0755).
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(fd, data)
-        os.fchmod(fd, mode)
-        if owner:
-            os.fchown(fd, *owner)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.rename(staged, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    def _write(
+        self, path: Path, data: bytes, mode: int = 0o600, *, owner: tuple[int, int] | None = None
+    ) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        files.write(path, data, mode, owner=owner)
 
 
 # Making certificates

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sampan.config import Config, load
-from sampan.host import cgroups, mounts
+from sampan.host import cgroups, files, mounts
 from sampan.lifecycle.configure import Options, Unusable, configure
 from sampan.lifecycle.processes import processes
 from sampan.network import addresses, nodes
@@ -120,13 +120,12 @@ def prepare(config: Config) -> None:
     from sampan.lifecycle import credentials
 
     _directories(config)
-    _write(
-        config.file, config.dump(), 0o644
-    )  # first: who removes the cluster after a kill finds by it what to remove
+    # First: who removes the cluster after a kill finds by it what to remove.
+    files.write(config.file, config.dump(), 0o644)
     credentials.ensure(config)
     layout = asyncio.run(nodes.setup(config))
-    _write(config.run / "cluster.json", config.dump(), 0o644)
-    _write(config.run / "processes.json", dump(processes(config, layout)))
+    files.write(config.run / "cluster.json", config.dump(), 0o644, durable=False)
+    files.write(config.run / "processes.json", dump(processes(config, layout)), durable=False)
 
 
 def _directories(config: Config) -> None:
@@ -140,13 +139,6 @@ def _directories(config: Config) -> None:
     control.chmod(0o700)
     config.run.mkdir(parents=True, exist_ok=True)
     config.run.chmod(0o755)
-
-
-def _write(path: Path, text: str, mode: int = 0o600) -> None:
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text)
-    fresh.chmod(mode)
-    fresh.rename(path)
 
 
 def supervise(config: Config) -> None:

@@ -20,6 +20,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from sampan.config import Config, Ranges
+from sampan.host import files
 from sampan.host.netlink import Netlink
 
 LEASES = Path("/run/sampan/leases")
@@ -238,8 +239,7 @@ def _registry(directory: Path) -> Iterator[dict[str, Ranges]]:
         before = dict(leases)
         yield leases
         if leases != before:
-            fresh = file.with_suffix(".new")
-            fresh.write_text(json.dumps({name: asdict(r) for name, r in leases.items()}, indent=1))
-            fresh.replace(file)
+            text = json.dumps({name: asdict(r) for name, r in leases.items()}, indent=1)
+            files.write(file, text, 0o644, durable=False)
     finally:
         os.close(lock)

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sampan.host import netlink, netns
+from sampan.host import files, netlink, netns
 from sampan.host.netlink import Netlink
 from sampan.host.process import Completed, ProcessError, run
 from sampan.network.attachment import Attachment, Bandwidth, NetworkError, PortMapping
@@ -186,13 +186,7 @@ class CniNetwork:
             return None
 
     def _save(self, record: Record) -> None:
-        file = self._file(record.sandbox_id)
-        fresh = file.with_suffix(".new")
-        with fresh.open("w") as out:
-            json.dump(asdict(record), out)
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(file)
+        files.write(self._file(record.sandbox_id), json.dumps(asdict(record)))
 
 
 def parse_network(raw: Json) -> Json:

@@ -11,7 +11,7 @@ TIMEOUT = 3.0
 
 
 def ask(run: Path, request: str, **more: int) -> dict[str, Any]:
-    """The answer of the supervisor whose sockets are in `run`; `more` goes with the request. Raises OSError, ValueError."""
+    """The answer of the supervisor whose sockets are in `run`; `more` goes along. Raises OSError, ValueError."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(TIMEOUT)
         connection.connect(str(run / "supervisor.sock"))

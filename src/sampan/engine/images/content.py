@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sampan.engine.images.model import Descriptor, ImageError, ImageNotFound, digest_of, hex_of
+from sampan.host import files
 
 CHUNK = 1 << 20
 
@@ -72,13 +73,7 @@ class Scratch:
 
 def write_file(path: Path, data: bytes, scratch: Scratch, *, durable: bool = True) -> None:
     """Replace a small file at once: a reader sees the old bytes or the new, also after a crash."""
-    name = scratch.new()
-    with open(name, "wb") as f:
-        f.write(data)
-        f.flush()
-        if durable:
-            os.fsync(f.fileno())
-    os.replace(name, path)
+    files.write(path, data, 0o644, durable=durable, staged=scratch.new())
 
 
 class Ingest:
