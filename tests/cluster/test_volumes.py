@@ -225,7 +225,7 @@ def test_a_claim_outlives_its_pods_and_takes_its_data_with_it(space: Space) -> N
     assert "Terminating" in space.kubectl("get", "pvc"), "in use by a pod, even one that has ended"
     space.kubectl("delete", "pod", "reader")
     space.kubectl("wait", "--for=delete", "pvc/data", "--timeout=30s")
-    eventually(lambda: not directory.exists())
+    eventually(lambda: not directory.exists(), 60)  # the node looks twice a minute
     eventually(lambda: claim["spec"]["volumeName"] not in space.kubectl("get", "pv", "-o", "name"))
 
 
