@@ -120,7 +120,7 @@ async def _many(call: Call, answer: Many) -> bytes:
         return await _table(call, answer)
     items: list[bytes] = []
     for n, record in enumerate(answer.records):
-        if n % (SLICE if wanted.shape else SLICE * 40) == SLICE - 1:
+        if n % (SLICE if wanted.shape else SLICE * 100) == SLICE - 1:
             await asyncio.sleep(0)
         if wanted.shape:
             items.append(orjson.dumps(tables.partial(codec.view(kind, record))))

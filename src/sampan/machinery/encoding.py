@@ -66,7 +66,13 @@ def list_of(
         if remaining is not None:
             meta["remainingItemCount"] = remaining
     head = orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": meta})
-    return b'%b,"items":[%b]}' % (head[:-1], b",".join(items))
+    parts = list(items)
+    if not parts:
+        return b'%b,"items":[]}' % head[:-1]
+    # Joined once: a list of everything may be large.
+    parts[0] = b'%b,"items":[%b' % (head[:-1], parts[0])
+    parts[-1] += b"]}"
+    return b",".join(parts)
 
 
 def event(kind: str, value: bytes, cause: str = "") -> bytes:
