@@ -14,7 +14,7 @@ from sampan.apiserver.pods import CREATED, pods_call
 from sampan.apiserver.writing import now
 from sampan.client.api import ApiError
 from sampan.kinds import registry
-from sampan.machinery import selectors
+from sampan.machinery import conditions, selectors
 from sampan.machinery.objects import Object, get
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _taken(budget: Object, pod: Object) -> Object:
     name = budget["metadata"]["name"]
     if status.get("observedGeneration", 0) < budget["metadata"].get("generation", 0):
         raise _violated(f"The disruption budget {name} is still being processed by the server.", 10)
-    if not _ready(pod) and _unhealthy_may_go(budget):
+    if not conditions.is_true(pod, "Ready") and _unhealthy_may_go(budget):
         return budget
     allowed = status.get("disruptionsAllowed", 0)
     if allowed <= 0:
@@ -99,10 +99,6 @@ def _taken(budget: Object, pod: Object) -> Object:
     status["disruptionsAllowed"] = allowed - 1
     status["disruptedPods"] = {**(status.get("disruptedPods") or {}), pod["metadata"]["name"]: now()}
     return budget
-
-
-def _ready(pod: Object) -> bool:
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in get(pod, "status.conditions", ()))
 
 
 def _unhealthy_may_go(budget: Object) -> bool:

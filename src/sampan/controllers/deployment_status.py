@@ -6,10 +6,9 @@ upstream's (pkg/controller/deployment: progress.go, sync.go).
 
 from __future__ import annotations
 
-from sampan.controllers import conditions
-from sampan.controllers.conditions import Conditions
 from sampan.controllers.rollout import Limits
-from sampan.machinery import times
+from sampan.machinery import conditions, times
+from sampan.machinery.conditions import Conditions
 from sampan.machinery.objects import Object
 
 # Upstream's way to say that there is no deadline.
@@ -29,7 +28,7 @@ def status(
 ) -> Object:
     """The whole status. `created` is the new ReplicaSet where this plan makes it."""
     counts = _counts(d, new, old, owned_pods)
-    before: Conditions = tuple((d.get("status") or {}).get("conditions") or ())
+    before: Conditions = conditions.of(d)
     found = _paused(d, before, now)
     found = _available(found, counts, bounds, now)
     if not _has_deadline(d):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sampan.controllers import conditions, pods
+from sampan.controllers import pods
 from sampan.controllers.rollout import scaled_value
 from sampan.controllers.settings import Settings
-from sampan.machinery import selectors, times
+from sampan.machinery import conditions, selectors, times
 from sampan.machinery.objects import Key, Object, key, owner
 from sampan.reconcile.controller import Cache, Controller, Patch, Plan, Watch
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sampan.controllers import conditions, job_pods, pods
-from sampan.controllers.conditions import Conditions
+from sampan.controllers import job_pods, pods
 from sampan.controllers.job_pods import TRACKING
 from sampan.controllers.settings import Settings
-from sampan.machinery import times
+from sampan.machinery import conditions, times
+from sampan.machinery.conditions import Conditions
 from sampan.machinery.objects import Key, Object, key, owner
 from sampan.reconcile.controller import (
     Action,
@@ -157,7 +157,7 @@ def _outcome(job: Object, pod: Object) -> str:
 
 def _end_or_go_on(state: State) -> Plan:
     verdict = _verdict(state)
-    found: Conditions = tuple((state.job.get("status") or {}).get("conditions") or ())
+    found: Conditions = conditions.of(state.job)
     steps: list[Action] = []
     again: float | None = None
     if verdict:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from sampan.controllers import conditions, pods
-from sampan.machinery import times
+from sampan.controllers import pods
+from sampan.machinery import conditions, times
 from sampan.machinery.objects import Object, key
 
 TRACKING = "batch.kubernetes.io/job-tracking"

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sampan.controllers import conditions
 from sampan.controllers.settings import Settings
 from sampan.kinds import registry
 from sampan.kinds.kind import Kind
+from sampan.machinery import conditions
 from sampan.machinery.objects import Key, Object, changed, key
 from sampan.reconcile.controller import Action, Cache, Controller, DeleteAll, Patch, Plan, Update, Watch
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from sampan.controllers import conditions, pods
+from sampan.controllers import pods
 from sampan.controllers.settings import Settings
-from sampan.machinery import placement, times
+from sampan.machinery import conditions, placement, times
 from sampan.machinery.objects import Key, Object, key
 from sampan.reconcile.controller import Action, Cache, Controller, Emit, Index, Patch, Plan, Watch, by_own_key
 

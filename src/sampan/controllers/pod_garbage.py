@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sampan.controllers import conditions, pods
+from sampan.controllers import pods
 from sampan.controllers.node_lifecycle import ON_NODE
 from sampan.controllers.settings import Settings
+from sampan.machinery import conditions
 from sampan.machinery.objects import Key, Object, key
 from sampan.reconcile.controller import (
     Absent,
@@ -75,7 +76,7 @@ def _fail(pod: Object, now: float) -> list[Action]:
         return []
     message = "PodGC: node no longer exists"
     target = conditions.new("DisruptionTarget", "True", "DeletionByPodGC", message, now)
-    after = conditions.with_(tuple((pod.get("status") or {}).get("conditions") or ()), target)
+    after = conditions.with_(conditions.of(pod), target)
     status = {"phase": "Failed", "conditions": list(after)}
     patch = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": status}
     return [Patch("pods", key(pod), patch, subresource="status")]

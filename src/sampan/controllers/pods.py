@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sampan.controllers import conditions
-from sampan.machinery import selectors, times
+from sampan.machinery import conditions, selectors, times
 from sampan.machinery.objects import Key, Object, key, owner
 from sampan.reconcile.controller import Action, Cache, Index, Patch
 

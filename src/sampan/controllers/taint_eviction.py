@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sampan.controllers import conditions, pods
+from sampan.controllers import pods
 from sampan.controllers.node_lifecycle import ON_NODE
 from sampan.controllers.settings import Settings
-from sampan.machinery import placement, times
+from sampan.machinery import conditions, placement, times
 from sampan.machinery.objects import Key, Object, key
 from sampan.reconcile.controller import Cache, Controller, Delete, Emit, Patch, Plan, Watch
 
@@ -44,7 +44,7 @@ def decide(seen: Observed, now: float) -> Plan:
         return Plan(again=wait)
     message = "Taint manager: deleting due to NoExecute taint"
     target = conditions.new("DisruptionTarget", "True", "DeletionByTaintManager", message, now)
-    after = conditions.with_(tuple((seen.pod.get("status") or {}).get("conditions") or ()), target)
+    after = conditions.with_(conditions.of(seen.pod), target)
     patch = {"metadata": {"uid": seen.pod["metadata"]["uid"]}, "status": {"conditions": list(after)}}
     name = key(seen.pod)
     return Plan(

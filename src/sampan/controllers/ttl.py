@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sampan.controllers import conditions, job
+from sampan.controllers import job
 from sampan.controllers.settings import Settings
-from sampan.machinery import times
+from sampan.machinery import conditions, times
 from sampan.machinery.objects import Key, Object, key
 from sampan.reconcile.controller import Cache, Controller, Delete, Plan, Watch
 

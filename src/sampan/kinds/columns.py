@@ -93,11 +93,6 @@ def more(items: list[str], limit: int = 3, join: str = ",") -> str:
     return f"{shown} + {len(items) - limit} more..." if len(items) > limit else shown
 
 
-def condition(obj: Object, kind: str) -> bool:
-    """Whether a condition of this type is true."""
-    return any(c.get("type") == kind and c.get("status") == "True" for c in get(obj, "status.conditions", ()))
-
-
 def access_modes(modes: Iterable[str]) -> str:
     """Access modes as kubectl shortens them: `RWO,ROX,RWX,RWOP`."""
     short = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sampan.kinds import faults, label_selectors, metadata, pod_defaults, strategy, workloads
-from sampan.kinds.columns import AGE, NAME, condition, container_columns
+from sampan.kinds.columns import AGE, NAME, container_columns
 from sampan.kinds.kind import Column, Invalid, Kind
 from sampan.machinery import names, times
+from sampan.machinery.conditions import is_true
 from sampan.machinery.objects import Object, get
 
 UID_LABEL, NAME_LABEL = "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"
@@ -34,12 +35,12 @@ def _duration(obj: Object, now: float) -> str:
 
 def _status(obj: Object, now: float) -> str:
     for kind in ("Complete", "Failed"):
-        if condition(obj, kind):
+        if is_true(obj, kind):
             return kind
     if get(obj, "metadata.deletionTimestamp"):
         return "Terminating"
     for kind in ("Suspended", "FailureTarget", "SuccessCriteriaMet"):
-        if condition(obj, kind):
+        if is_true(obj, kind):
             return kind
     return "Running"
 

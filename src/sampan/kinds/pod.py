@@ -6,7 +6,7 @@ from sampan.kinds import metadata, pod_defaults, pod_spec, pod_update, strategy
 from sampan.kinds.kind import Invalid, Kind
 from sampan.kinds.pod_columns import COLUMNS
 from sampan.machinery.objects import Object, get
-from sampan.machinery.pods import qos
+from sampan.machinery.qos import qos
 
 
 def _default(obj: Object) -> None:

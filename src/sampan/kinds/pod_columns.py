@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sampan.kinds.columns import AGE, NAME, NONE, at, condition
+from sampan.kinds.columns import AGE, NAME, NONE, at
 from sampan.kinds.kind import Column
 from sampan.machinery import times
+from sampan.machinery.conditions import is_true
 from sampan.machinery.objects import Object, get
 
 _TERMINAL = ("Succeeded", "Failed")
@@ -34,7 +35,7 @@ def summary(pod: Object) -> Summary:
     sidecars = {c["name"] for c in get(pod, "spec.initContainers", ()) if c.get("restartPolicy") == "Always"}
     found = Summary(_phase(pod), total=len(get(pod, "spec.containers", ())) + len(sidecars))
     initializing, restarted_sidecars = _init(pod, sidecars, found)
-    if not initializing or condition(pod, "Initialized"):
+    if not initializing or is_true(pod, "Initialized"):
         found.restarts, found.restarted = restarted_sidecars.restarts, restarted_sidecars.restarted
         _containers(pod, found)
     if get(pod, "metadata.deletionTimestamp"):
@@ -100,7 +101,7 @@ def _containers(pod: Object, found: Summary) -> None:
             running = True
             found.ready += 1
     if found.status == "Completed":
-        if running and condition(pod, "Ready"):
+        if running and is_true(pod, "Ready"):
             found.status = "Running"
         elif failure:
             found.status = failure
@@ -127,7 +128,7 @@ def _ip(pod: Object, now: float) -> str:
 
 def _gates(pod: Object, now: float) -> str:
     gates = get(pod, "spec.readinessGates", ())
-    return f"{sum(condition(pod, g['conditionType']) for g in gates)}/{len(gates)}" if gates else NONE
+    return f"{sum(is_true(pod, g['conditionType']) for g in gates)}/{len(gates)}" if gates else NONE
 
 
 COLUMNS = (

@@ -1,54 +1,63 @@
-"""Conditions in status: a list keyed by type, each with the time when its status last changed."""
+"""Conditions: the list of observations in an object's status, each with when its status last changed.
+
+Source: the API conventions, "Typical status properties".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
-
 from sampan.machinery import times
-from sampan.machinery.objects import Object, get
+from sampan.machinery.objects import Object
+
+Conditions = tuple[Object, ...]
 
 
-def find(conditions: Iterable[Object] | None, kind: str) -> Object | None:
-    """The condition of this type, or None."""
-    return next((c for c in conditions or () if c.get("type") == kind), None)
+def of(obj: Object) -> Conditions:
+    """All conditions in the object's status."""
+    return tuple((obj.get("status") or {}).get("conditions") or ())
 
 
-def of(obj: Object, kind: str) -> Object | None:
-    """The condition of this type in an object's status, or None."""
-    return find(get(obj, "status.conditions", ()), kind)
+def find(obj: Object, type: str) -> Object | None:
+    """The condition of that type in the object's status."""
+    return among(of(obj), type)
 
 
-def is_true(obj: Object, kind: str) -> bool:
-    found = of(obj, kind)
+def among(conditions: Conditions | list[Object], type: str) -> Object | None:
+    """The condition of that type."""
+    return next((c for c in conditions if c["type"] == type), None)
+
+
+def is_true(obj: Object, type: str) -> bool:
+    """Whether the object has that condition, and its status is True."""
+    found = find(obj, type)
     return found is not None and found.get("status") == "True"
 
 
-def with_condition(
-    conditions: Sequence[Object] | None,
-    kind: str,
-    status: str | bool,
-    *,
-    reason: str = "",
-    message: str = "",
-    now: float,
-    **more: Any,
-) -> list[Object]:
-    """The conditions with this one set, in its place or at the end; the given list is left alone.
+def new(type: str, status: str, reason: str, message: str, now: float) -> Object:
+    """A condition that changed now; `status` is True, False or Unknown."""
+    return {
+        "type": type,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": times.time(now),
+    }
 
-    `lastTransitionTime` stays where the status does. `more` are further fields, such as observedGeneration.
+
+def with_(conditions: Conditions, condition: Object) -> Conditions:
+    """The conditions with one set: it keeps its place, and its transition time while its status stays.
+
+    Where status and reason stay, nothing changes: messages alone do not make news.
     """
-    status = status if isinstance(status, str) else str(status)
-    new: Object = {"type": kind, "status": status, "reason": reason, "message": message, **more}
-    old = find(conditions, kind)
-    kept = old is not None and old.get("status") == status and old.get("lastTransitionTime")
-    new["lastTransitionTime"] = kept or times.time(now)
-    new = {k: v for k, v in new.items() if v not in ("", None)}
-    if old is None:
-        return [*(conditions or ()), new]
-    return [new if c is old else c for c in conditions or ()]
+    current = among(conditions, condition["type"])
+    if current is None:
+        return (*conditions, condition)
+    if current["status"] == condition["status"] and current.get("reason") == condition.get("reason"):
+        return conditions
+    if current["status"] == condition["status"]:
+        condition = {**condition, "lastTransitionTime": current.get("lastTransitionTime")}
+    return tuple(condition if c["type"] == condition["type"] else c for c in conditions)
 
 
-def without(conditions: Iterable[Object] | None, kind: str) -> list[Object]:
-    """The conditions without the one of this type."""
-    return [c for c in conditions or () if c.get("type") != kind]
+def without(conditions: Conditions, type: str) -> Conditions:
+    """The conditions less the one of that type."""
+    return tuple(c for c in conditions if c["type"] != type)

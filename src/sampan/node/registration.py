@@ -57,7 +57,7 @@ class Registration:
                     await self._report()
                     await self._renew()
                 wait = INTERVAL
-                if _is_ready(self._node):
+                if conditions.is_true(self._node, "Ready"):
                     self.ready.set()
             except (ApiError, Unavailable) as e:
                 log.info("node %s: %s", self._me.name, e)
@@ -140,8 +140,3 @@ class Registration:
             if e.code != 404:
                 raise
             self._lease = await self._client.create(kind, wanted)
-
-
-def _is_ready(node: Object) -> bool:
-    found = (node.get("status") or {}).get("conditions") or ()
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in found)

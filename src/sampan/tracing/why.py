@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sampan.machinery.conditions import is_true
 from sampan.machinery.objects import Object
 
 
@@ -129,15 +130,9 @@ def _workload(around: Around) -> Iterable[str]:
 
 def _unready(owned: Iterable[Object]) -> Iterable[str]:
     for obj in owned:
-        if obj.get("kind") == "Pod" and not _is_ready(obj):
+        if obj.get("kind") == "Pod" and not is_true(obj, "Ready"):
             said = list(_pod(Around(obj, "Pod")))
             yield f"Pod {obj['metadata']['name']}: {' '.join(said)}"
-
-
-def _is_ready(pod: Object) -> bool:
-    return any(
-        c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", ())
-    )
 
 
 def _job(around: Around) -> Iterable[str]:
