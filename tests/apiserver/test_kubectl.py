@@ -176,6 +176,17 @@ async def test_dry_run_and_diff_write_nothing(cluster: Cluster) -> None:
     ran = await cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=DEPLOYMENT)
     assert ran.out == "deployment.apps/web created (server dry run)\n"
     assert cluster.store.revision == before
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT)
+    before = cluster.store.revision
+    changed = DEPLOYMENT.replace("replicas: 2", "replicas: 3")
+    differences = (await cluster.kubectl("diff", "-f", "-", stdin=changed, check=False)).out.splitlines()
+    assert [line for line in differences if line[:2] in ("- ", "+ ")] == [
+        "-  generation: 1",
+        "+  generation: 2",
+        "-  replicas: 2",
+        "+  replicas: 3",
+    ]
+    assert cluster.store.revision == before
 
 
 async def test_services_expose_and_describe(cluster: Cluster) -> None:

@@ -12,7 +12,7 @@ from sampan.apiserver.call import Answer, Call, Made, One
 from sampan.apiserver.deletion import Wish, decide
 from sampan.client.api import ApiError
 from sampan.host import trace
-from sampan.machinery.objects import Object, get
+from sampan.machinery.objects import Object, changed, get
 from sampan.store.api import Conflict, Record
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ class Deleter:
             return Made(errors.success(kind, call.name, old["metadata"]["uid"]))
         value = codec.encode(kept)
         if value == record.value or call.dry_run:
-            return Made(kind.from_storage(kept))
+            shown = kind.from_storage(kept)
+            return Made(changed(shown, ("metadata", "resourceVersion"), str(record.revision)))
         revision = await self._store.update(record.key, value, record.revision, trace.cause())
         return One(Record(record.key, value, revision))
 

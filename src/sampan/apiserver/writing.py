@@ -147,6 +147,7 @@ class Writer:
             _track(call, old, obj)
         if call.dry_run:
             undo(call)
+            obj["metadata"]["resourceVersion"] = str(record.revision)  # nothing was written
             return Made(obj)
         value = codec.encode(kind.to_storage(obj))
         if value == record.value:
