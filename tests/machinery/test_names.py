@@ -57,7 +57,7 @@ def test_a_generate_name_may_end_in_a_dash() -> None:
     ],
 )
 def test_image_names(text: str, full: str, tag: str) -> None:
-    assert str(images.parse(text)) == full
+    assert str(images.parse(text, default_tag="")) == full
     assert images.tag(text) == tag
 
 

@@ -13,9 +13,9 @@ from image_making import busybox_image
 
 from sampan.engine.build.builder import Options, build
 from sampan.engine.images.model import ImageNotFound, Platform
-from sampan.engine.images.references import Reference
 from sampan.engine.images.store import Image, ImageStore
 from sampan.host import mounts
+from sampan.machinery.images import Reference
 
 
 @pytest.fixture

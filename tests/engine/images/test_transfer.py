@@ -19,10 +19,11 @@ from sampan.engine.images.model import OCI_INDEX, ImageError, digest_of, dump
 from sampan.engine.images.progress import Progress
 from sampan.engine.images.pull import pull
 from sampan.engine.images.push import push
-from sampan.engine.images.references import Reference, parse
+from sampan.engine.images.references import parse
 from sampan.engine.images.registry import Denied, NotThere, Registries, Unreachable, challenge
 from sampan.engine.images.store import ImageStore
 from sampan.host import process
+from sampan.machinery.images import Reference
 
 ANN = Credentials("ann", "secret")
 LAYERS = [archive(file("a", b"1")), archive(file("b", os.urandom(300_000)))]

@@ -29,11 +29,11 @@ from sampan.engine.images.model import (
     host_platform,
 )
 from sampan.engine.images.pull import adding
-from sampan.engine.images.references import Reference
 from sampan.engine.images.store import Image, ImageStore
 from sampan.engine.images.unpack import look_like
 from sampan.engine.users import UnknownUser
 from sampan.host import mounts, process, trace
+from sampan.machinery.images import Reference
 
 _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"}
 _PROXIES |= {name.lower() for name in _PROXIES}

@@ -24,10 +24,10 @@ from sampan.engine.images.compression import Decompressed
 from sampan.engine.images.credentials import Credentials
 from sampan.engine.images.model import ImageError, Platform, host_platform, parse
 from sampan.engine.images.progress import Progress
-from sampan.engine.images.references import Reference
 from sampan.engine.images.store import Image
 from sampan.engine.images.unpack import unpack
 from sampan.http.messages import Request, Response
+from sampan.machinery.images import Reference
 
 
 async def build(face: Face, request: Request) -> Response:

@@ -10,9 +10,9 @@ from sampan.engine.images.credentials import Credentials
 from sampan.engine.images.model import Platform
 from sampan.engine.images.progress import Report, quiet
 from sampan.engine.images.pull import pull
-from sampan.engine.images.references import Reference
 from sampan.engine.images.registry import Registries
 from sampan.engine.images.store import Image, ImageStore
+from sampan.machinery.images import Reference
 
 
 @dataclass

@@ -24,9 +24,9 @@ from sampan.engine.images import archive, references
 from sampan.engine.images.credentials import from_header
 from sampan.engine.images.model import ImageError, Platform
 from sampan.engine.images.progress import Progress
-from sampan.engine.images.references import Reference
 from sampan.engine.images.store import Image, short_history
 from sampan.http.messages import Request, Response
+from sampan.machinery.images import Reference
 
 
 def seconds(created: str) -> int:

@@ -32,9 +32,10 @@ from sampan.engine.images.model import (
     make_manifest,
     parse,
 )
-from sampan.engine.images.references import InvalidReference, Reference
+from sampan.engine.images.references import InvalidReference
 from sampan.engine.images.store import Image, ImageStore
 from sampan.engine.images.tar import Entry, Source, TarReader
+from sampan.machinery.images import Reference
 
 _SMALL = 1 << 20  # members up to this size are kept in memory until it shows whether they are needed
 _NAME, _REF = "io.containerd.image.name", "org.opencontainers.image.ref.name"

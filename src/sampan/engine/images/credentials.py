@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sampan.engine.images.model import ImageError, parse
-from sampan.engine.images.references import DEFAULT_REGISTRY, Reference
+from sampan.machinery.images import DEFAULT_REGISTRY, Reference
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,10 @@ from sampan.engine.images.model import (
     host_platform,
 )
 from sampan.engine.images.progress import Progress, Report, quiet, short
-from sampan.engine.images.references import Reference
 from sampan.engine.images.registry import Denied, NotThere, Registries, RegistryError, Repository, Unreachable
 from sampan.engine.images.store import Image, ImageStore
 from sampan.host import trace
+from sampan.machinery.images import Reference
 
 _AT_ONCE = 3
 _ATTEMPTS = 5

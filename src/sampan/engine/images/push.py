@@ -23,10 +23,10 @@ from sampan.engine.images.model import (
 )
 from sampan.engine.images.progress import Progress, Report, quiet, short
 from sampan.engine.images.pull import adding, together
-from sampan.engine.images.references import Reference
 from sampan.engine.images.registry import Registries, Repository
 from sampan.engine.images.store import ImageStore
 from sampan.host import trace
+from sampan.machinery.images import Reference
 
 _AT_ONCE = 3
 

@@ -19,8 +19,8 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from sampan.engine.images.credentials import Credentials
 from sampan.engine.images.model import INDEXES, MANIFESTS, ImageError, digest_of, parse
-from sampan.engine.images.references import DEFAULT_REGISTRY, Reference
 from sampan.http.client import ClientResponse, HttpClient
+from sampan.machinery.images import DEFAULT_REGISTRY, Reference
 
 _ACCEPT = ", ".join((*INDEXES, *MANIFESTS))
 _MANIFEST_LIMIT = 4 << 20

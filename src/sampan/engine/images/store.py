@@ -33,8 +33,9 @@ from sampan.engine.images.model import (
     dump,
     hex_of,
 )
-from sampan.engine.images.references import InvalidReference, Reference
+from sampan.engine.images.references import InvalidReference
 from sampan.host import mounts
+from sampan.machinery.images import Reference
 
 CACHE_DAYS = 7
 
