@@ -371,6 +371,10 @@ def test_an_image_that_does_not_exist_is_told_and_tried_again(space: Space) -> N
     eventually(lambda: "ImagePullBackOff" in space.kubectl("get", "pod", "p"))
     assert {"Pulling", "Failed", "BackOff"} <= reasons(space, "p")
     assert 'Failed to pull image "registry.invalid/no/such:1"' in messages(space, "p")
+    assert space.kubectl("logs", "p", check=False) == (
+        'Error from server (BadRequest): container "main" in pod "p" is waiting to start: '
+        "trying and failing to pull image\n"
+    )
     space.kubectl("set", "image", "pod/p", "main=busybox:1")
     eventually(lambda: "restartCount" in status(space, "p") and "busybox:1" in status(space, "p")["image"])
 
@@ -609,6 +613,15 @@ def test_run_as_non_root_refuses_an_image_that_runs_as_root(space: Space) -> Non
         "container has runAsNonRoot and image will run as root"
         in status(space, "p")["state"]["waiting"]["message"]
     )
+
+
+def test_what_a_node_cannot_keep_is_refused_not_run_otherwise(space: Space) -> None:
+    sleep = "containers: [{name: main, image: 'busybox:1', command: [sleep, '600']}]"
+    space.apply(pod("users", f"hostUsers: false\n{sleep}"), pod("windows", f"os: {{name: windows}}\n{sleep}"))
+    eventually(lambda: "FailedCreatePodSandBox" in reasons(space, "users"))
+    assert "user namespaces are not supported" in messages(space, "users")
+    space.kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "pod/windows", "--timeout=30s")
+    assert space.get("pod", "windows")["status"]["reason"] == "PodOSNotSupported"
 
 
 # Names, networks and namespaces

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from sampan.apiserver import errors
 from sampan.apiserver.call import Answer, Call, key
 from sampan.apiserver.kubelets import forward
+from sampan.client.api import ApiError
 from sampan.http.messages import Request, Response
 from sampan.kinds import registry
 from sampan.machinery.objects import Object, get
@@ -25,6 +27,7 @@ _LOG_OPTIONS = (
     "limitBytes",
     "stream",
 )
+_MOST_SAID = 4096  # of a kubelet's refusal, in bytes
 # What the API calls a stream, and what the kubelet does.
 _STREAMS = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty"))
 
@@ -37,6 +40,8 @@ class Connections:
         pod, container = await self._container(call)
         options = {n: call.parameter(n) for n in _LOG_OPTIONS if call.parameter(n)}
         response = await self._to_kubelet(call, pod, "containerLogs", container, urlencode(options))
+        if response.status >= 400:
+            raise await _refused(response)
         response.headers.setdefault("content-type", "text/plain")
         return response
 
@@ -146,6 +151,20 @@ class Connections:
                     if get(endpoint, "conditions.ready", True):
                         return _host(endpoint["addresses"][0], their["port"])
         raise errors.unavailable(f'no endpoints available for service "{call.name}"')
+
+
+async def _refused(response: Response) -> ApiError:
+    """What a kubelet said in plain text, as a Status."""
+    assert isinstance(response.body, AsyncIterator)
+    text = b"".join([piece async for piece in response.body])[:_MOST_SAID].decode(errors="replace").strip()
+    match response.status:
+        case 400:
+            return errors.bad_request(text)
+        case 404:
+            return errors.error(404, "NotFound", text)
+        case 500:
+            return errors.internal(text)
+    return errors.error(response.status, response.phrase.replace(" ", ""), text)
 
 
 def _request(call: Call) -> Request:

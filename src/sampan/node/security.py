@@ -63,7 +63,10 @@ def namespaces(pod: Object, target: str = "") -> Any:
     pid = messages.POD if spec.get("shareProcessNamespace") else messages.CONTAINER
     if target:
         pid = messages.TARGET
+    # Without an answer that it can, a runtime must refuse such a pod, not run it with the node's own users.
+    users = messages.UserNamespace(mode=messages.POD) if spec.get("hostUsers") is False else None
     return messages.NamespaceOption(
+        userns_options=users,
         network=messages.NODE if pods.is_host_network(pod) else messages.POD,
         pid=messages.NODE if spec.get("hostPID") else pid,
         ipc=messages.NODE if spec.get("hostIPC") else messages.POD,
