@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -74,7 +77,9 @@ def test_the_sequence_tells_who_told_whom() -> None:
 def test_a_peer_that_left_a_span_of_its_own_is_drawn_once() -> None:
     asked = span(1, 0, "kubelet", "RunPodSandbox", 0, 9, peer="engine")
     done = span(2, 1, "engine", "RunPodSandbox", 1, 8)
-    assert [(m.source, m.target, m.took) for m in sequence("x", [asked, done]).messages] == [("kubelet", "engine", 8)]
+    assert [(m.source, m.target, m.took) for m in sequence("x", [asked, done]).messages] == [
+        ("kubelet", "engine", 8)
+    ]
 
 
 def test_repetitions_are_folded_and_what_is_too_much_is_counted() -> None:
@@ -120,6 +125,23 @@ class Get:
 
     async def body(self) -> bytes:
         return self._body
+
+
+@pytest.mark.parametrize("part", ["the beginning", "all", "all but the beginning"])
+async def test_a_torn_file_is_begun_anew(tmp_path: Path, part: str) -> None:
+    path = tmp_path / "traces.db"
+    spans = [replace(s, start=time.time_ns()) for s in apply()]
+    collector = Collector(path)
+    await collector.add(spans)
+    await collector.close()
+    whole = path.read_bytes()
+    noise = os.urandom(len(whole))
+    torn = {"the beginning": noise[:100] + whole[100:], "all": noise}
+    path.write_bytes(torn.get(part, whole[:4096] + noise[4096:]))
+    collector = Collector(path)
+    await collector.add(spans)
+    assert await collector.traces([TRACE])
+    await collector.close()
 
 
 @pytest.fixture

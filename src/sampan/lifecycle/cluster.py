@@ -14,13 +14,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from sampan.config import Config, load
 from sampan.host import cgroups, files, mounts
+from sampan.lifecycle import lock
 from sampan.lifecycle.configure import Options, Unusable, configure
 from sampan.lifecycle.processes import processes
 from sampan.network import addresses, nodes
@@ -69,6 +70,11 @@ def ask(config: Config, request: str, **more: int) -> dict[str, Any] | None:
 
 def start(options: Options, step: Step = silent) -> Config:
     """Start a cluster, or what is missing of it, and return when every node is Ready. Raises Unusable, Failed."""
+    with _alone(options.name):
+        return _start(options, step)
+
+
+def _start(options: Options, step: Step) -> Config:
     config = _known(options) or configure(options)
     with step("prepare"):
         prepare(config)
@@ -80,6 +86,16 @@ def start(options: Options, step: Step = silent) -> Config:
         with step(f"start node {name}"):
             wait_ready(config, name)
     return config
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[Path]:
+    """See lock.held. Raises Failed where others do not come to an end."""
+    try:
+        with lock.held(name) as path:
+            yield path
+    except lock.Busy as e:
+        raise Failed(str(e)) from e
 
 
 def find(options: Options) -> Config | None:
@@ -196,8 +212,13 @@ def _last(config: Config, name: str, lines: int = 8) -> str:
 def stop(config: Config, step: Step = silent, grace: float = 10.0) -> None:
     """Stop the processes, then the containers, then the network. What is stored stays.
 
-    Each container has `grace` seconds to end by itself.
+    Each container has `grace` seconds to end by itself. Raises Failed.
     """
+    with _alone(config.name):
+        _stop(config, step, grace)
+
+
+def _stop(config: Config, step: Step, grace: float) -> None:
     with step("stop the processes"):
         _stop_processes(config)
     with step("stop the containers"):
@@ -213,15 +234,17 @@ def stop(config: Config, step: Step = silent, grace: float = 10.0) -> None:
 def _stop_processes(config: Config) -> None:
     until = time.monotonic() + STOP_DEADLINE
     if ask(config, "stop") is None:
-        _stop_orphans(config.run)
+        _signal_orphans(config.run, signal.SIGTERM)
     while alive(config.run) or running(config):
         if time.monotonic() > until:
             raise Failed("the processes did not stop; `sampan status` shows which")
+        if time.monotonic() > until - STOP_DEADLINE / 2 and not running(config):
+            _signal_orphans(config.run, signal.SIGKILL)
         time.sleep(0.01)
 
 
-def _stop_orphans(run: Path) -> None:
-    """Stop what a killed supervisor left behind."""
+def _signal_orphans(run: Path, number: signal.Signals) -> None:
+    """Tell what a killed supervisor left behind to end."""
     from sampan.supervisor.loop import birth
 
     try:
@@ -230,7 +253,7 @@ def _stop_orphans(run: Path) -> None:
         return
     for pid, born in known.values():
         if born and birth(pid) == born:
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, number)
 
 
 async def _stop_containers(config: Config, grace: float) -> None:
@@ -251,10 +274,12 @@ async def _stop_node(config: Config, network: addresses.NodeNetwork, grace: floa
 
 
 def erase(config: Config) -> None:
-    """Remove everything a stopped cluster has on this machine."""
-    if mounts.below(config.state) or alive(config.run):
-        raise Failed(f"{config.state} is still in use, so nothing is erased; `sampan down` first")
-    config.kubeconfig.unlink(missing_ok=True)
-    shutil.rmtree(config.state)
-    shutil.rmtree(config.run, ignore_errors=True)
-    addresses.release(config.name)
+    """Remove everything a stopped cluster has on this machine. Raises Failed."""
+    with _alone(config.name) as own:
+        if mounts.below(config.state) or alive(config.run):
+            raise Failed(f"{config.state} is still in use, so nothing is erased; `sampan down` first")
+        config.kubeconfig.unlink(missing_ok=True)
+        shutil.rmtree(config.state)
+        shutil.rmtree(config.run, ignore_errors=True)
+        addresses.release(config.name)
+        own.unlink(missing_ok=True)

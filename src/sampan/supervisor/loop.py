@@ -8,6 +8,7 @@ Run as `python -m sampan.supervisor.loop RUN_DIR`.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import selectors
@@ -44,6 +45,7 @@ class Supervised:
 class Supervisor:
     def __init__(self, run: Path) -> None:
         self.run = run
+        self._lock = _only_one(run)
         self.selector = selectors.DefaultSelector()
         self.notify = self._datagrams(run / "notify.sock")
         self.requests = self._stream(run / "supervisor.sock")
@@ -64,7 +66,7 @@ class Supervisor:
             self._start_due()
             for key, _ in self.selector.select(self._patience()):
                 key.data()
-        for name in ("supervisor.sock", "notify.sock", "pids.json"):
+        for name in ("supervisor.sock", "notify.sock", "pids.json", "supervisor.lock"):
             (self.run / name).unlink(missing_ok=True)
 
     def stop_on(self, *signals: signal.Signals) -> None:
@@ -245,6 +247,16 @@ class Supervisor:
         self.stopping = True
         for process in reversed(self.processes.values()):
             self._happen(process, "asked to stop")
+
+
+def _only_one(run: Path) -> int:
+    """The lock that a cluster's supervisor holds as long as it lives. Exits where another one has it."""
+    fd = os.open(run / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit(f"another supervisor is at work in {run}") from None
+    return fd
 
 
 def birth(pid: int) -> int:

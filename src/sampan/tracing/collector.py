@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sqlite3
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from sampan.host.trace import Cause, Span
+
+log = logging.getLogger(__name__)
 
 DAY = 86_400
 LARGEST = 1 << 30
@@ -29,6 +32,7 @@ CREATE INDEX IF NOT EXISTS span_object ON span (object) WHERE object != '';
 CREATE INDEX IF NOT EXISTS span_root ON span (start) WHERE parent = '';
 CREATE INDEX IF NOT EXISTS span_start ON span (start);
 """
+_MALFORMED = "malformed"
 _COLUMNS = "trace, id, parent, name, service, peer, start, end, error, attributes, links"
 # Reads that nobody typed, the heartbeat of nodes and leaders, and what is written about writing explain nothing.
 _READS = ("get", "list", "watch")
@@ -54,10 +58,25 @@ class Collector:
     """Open it once in a process. Every method may be called from the loop; files are touched in a thread."""
 
     def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, check_same_thread=False)
-        self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + _SCHEMA)
+        self._path = path
+        self._database = self._open()
         self._lock = asyncio.Lock()
         self._forgotten = 0.0
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return _connect(self._path)
+        except sqlite3.DatabaseError as e:
+            if not _torn(e):
+                raise
+            return self._anew(e)
+
+    def _anew(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
+        """An empty database in place of one that a power cut has torn."""
+        log.warning("%s is torn (%s); traces begin anew", self._path, error)
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        return _connect(self._path)
 
     async def add(self, spans: Iterable[Span]) -> None:
         kept = [s for s in spans if worth_keeping(s)]
@@ -67,6 +86,16 @@ class Collector:
             await asyncio.to_thread(self._write, kept)
 
     def _write(self, spans: list[Span]) -> None:
+        try:
+            self._insert(spans)
+        except sqlite3.DatabaseError as e:
+            if not _torn(e):
+                raise
+            self._database.close()
+            self._database = self._anew(e)
+            self._insert(spans)
+
+    def _insert(self, spans: list[Span]) -> None:
         with self._database:
             self._database.executemany(
                 f"INSERT OR REPLACE INTO span ({_COLUMNS}, session, object) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -123,6 +152,21 @@ class Collector:
     async def close(self) -> None:
         async with self._lock:
             self._database.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, check_same_thread=False)
+    try:
+        database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + _SCHEMA)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _torn(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file itself is damaged, and not the disk full or the file in use."""
+    return any(words in str(error) for words in (_MALFORMED, "not a database"))
 
 
 def _row(span: Span) -> tuple[object, ...]:
