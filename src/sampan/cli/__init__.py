@@ -7,6 +7,7 @@ Start with `main`.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -73,4 +74,10 @@ def _run(name: str, words: list[str]) -> int:
         return int(module.run(parser.parse_args(words)))
     except Problem as e:
         print(f"sampan {name}: {e}", file=sys.stderr)
+        return 1
+    except Exception as e:
+        # Nobody foresaw it: who runs the command gets one line, who mends it asks for more.
+        if os.environ.get("SAMPAN_DEBUG"):
+            raise
+        print(f"sampan {name}: {type(e).__name__}: {e} (SAMPAN_DEBUG=1 shows where)", file=sys.stderr)
         return 1
