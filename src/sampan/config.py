@@ -107,12 +107,6 @@ class Config:
         stem = "sampan" if self.name == "default" else f"sampan-{self.name}"
         return (stem,) if self.nodes == 1 else tuple(f"{stem}-{i + 1}" for i in range(self.nodes))
 
-    def node_cidr(self, index: int) -> str:
-        """The pod range of a node, by its place in `node_names`."""
-        import ipaddress
-
-        return str(list(ipaddress.ip_network(self.ranges.pods).subnets(new_prefix=24))[index])
-
     def dump(self) -> str:
         return json.dumps(asdict(self), indent=1, default=str)
 

@@ -8,7 +8,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.machinery import encoding, hashes
+from sampan.machinery import encoding, generated
 
 POD: Any = {
     "spec": {"nodeName": "n1"}, "metadata": {"resourceVersion": "3", "name": "web"}, "kind": "Pod", "apiVersion": "v1",
@@ -61,12 +61,12 @@ def test_splicing_is_what_decoding_would_give(spec: Any, labels: Any, revision: 
 
 @given(objects)
 def test_hashes_depend_on_content_alone(obj: Any) -> None:
-    assert hashes.short(obj) == hashes.short(dict(reversed(list(obj.items()))))
-    assert hashes.short(obj) == hashes.short({**obj, "absent": None})
-    assert set(hashes.short(obj)) <= set(hashes.ALPHABET)
-    assert hashes.short(obj) != hashes.short({**obj, "more": 1})
+    assert generated.code(obj) == generated.code(dict(reversed(list(obj.items()))))
+    assert set(generated.code(obj)) <= set(generated.ALPHABET)
+    assert generated.code(obj) != generated.code({**obj, "more": 1})
 
 
 def test_generated_names_fit() -> None:
-    assert hashes.generated("web-", 0) == "web-bbbbb"
-    assert len(hashes.generated("x" * 100, 12345)) == 63
+    assert generated.name("web-", 1) == generated.name("web-", 1) != generated.name("web-", 2)
+    assert len(generated.name("x" * 100, 1)) == len(generated.random_name("x" * 100)) == 63
+    assert generated.random_name("web-").startswith("web-")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -14,17 +13,13 @@ from sampan.apiserver.call import Answer, Call, Made, One
 from sampan.host import trace
 from sampan.kinds import schemas
 from sampan.kinds.kind import Kind
-from sampan.machinery import times
+from sampan.machinery import generated, times
 from sampan.machinery.objects import Object
 from sampan.store.api import Conflict, Exists, Record
 
 if TYPE_CHECKING:
     from sampan.apiserver.server import ApiServer
 
-# What generated names end in: no vowels, and no digits that look like them, so that no words form.
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-# How long a name may be before its generated end.
-_STEM = 58
 ATTEMPTS = 8
 # Kinds whose update creates what is not there, as upstream's.
 _CREATED_BY_UPDATE = frozenset({"leases.coordination.k8s.io", "events", "events.events.k8s.io", "endpoints"})
@@ -243,4 +238,4 @@ def finished(obj: Object) -> bool:
 
 def _generated(meta: Object) -> str:
     stem = meta.get("generateName") or ""
-    return stem[:_STEM] + "".join(random.choices(_ALPHABET, k=5)) if stem else ""
+    return generated.random_name(stem) if stem else ""

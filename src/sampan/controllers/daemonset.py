@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sampan.controllers import pods, revisions
 from sampan.controllers.rollout import scaled_value
 from sampan.controllers.settings import Settings
-from sampan.machinery import placement
+from sampan.machinery import generated, placement
 from sampan.machinery.objects import Key, Object, changed, key, owner
 from sampan.reconcile.controller import (
     Action,
@@ -235,7 +235,7 @@ def _roll_with_surge(state: State, budget: int) -> list[Action]:
 
 def _create(state: State, node: str) -> Action:
     base = f"{state.set['metadata']['name']}-"
-    name = pods.generated_name(base, state.set["metadata"]["uid"], node, state.now)
+    name = generated.name(base, state.set["metadata"]["uid"], node, state.now)
     made = pods.from_template(state.set["spec"]["template"], name, state.set)
     made = changed(made, ("metadata", "labels", revisions.HASH), state.hash)
     made["spec"] = _pod_spec(state.set, node)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from sampan.controllers import deployment_status, pods, rollout
 from sampan.controllers.rollout import Limits, Sized
 from sampan.controllers.settings import Settings
+from sampan.machinery import generated
 from sampan.machinery.objects import Key, Object, changed, key, owner
 from sampan.reconcile.controller import (
     Action,
@@ -130,7 +131,7 @@ def _rollout(d: Object, owned: Iterable[Object]) -> Rollout:
 
 
 def _hash(d: Object) -> str:
-    return pods.code(_bare(d["spec"]["template"]), (d.get("status") or {}).get("collisionCount", 0))
+    return generated.code(_bare(d["spec"]["template"]), (d.get("status") or {}).get("collisionCount", 0))
 
 
 def _is_rolling(d: Object) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sampan.controllers import pods
 from sampan.controllers.settings import Settings
-from sampan.machinery import selectors
+from sampan.machinery import generated, selectors
 from sampan.machinery.objects import Key, Object, key
 from sampan.reconcile.controller import (
     Action,
@@ -218,7 +218,7 @@ class _Maker:
     def create(self, ports: Ports, endpoints: list[Object]) -> Action:
         self._made += 1
         meta = self._service["metadata"]
-        name = pods.generated_name(f"{meta['name']}-", meta["uid"], self._family, self._now, self._made)
+        name = generated.name(f"{meta['name']}-", meta["uid"], self._family, self._now, self._made)
         made = {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",

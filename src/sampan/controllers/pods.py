@@ -6,20 +6,14 @@ pkg/api/v1/pod.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sampan.machinery import conditions, selectors, times
+from sampan.machinery import conditions, generated, selectors, times
 from sampan.machinery.objects import Key, Object, key, owner
 from sampan.reconcile.controller import Action, Cache, Index, Patch
-
-# No vowels and no digits that look like letters: a name spells no word.
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-_LONGEST_BASE = 58
 
 ORPHAN_PODS = Index(
     "pods", "orphans", lambda pod: () if owner(pod) else (pod["metadata"].get("namespace", ""),)
@@ -91,26 +85,10 @@ def reference(obj: Object, *, controller: bool = True) -> Object:
     return {**ref, "controller": True, "blockOwnerDeletion": True} if controller else ref
 
 
-def code(*parts: Any, length: int = 10) -> str:
-    """A short name-safe hash of JSON values."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()
-    number = int.from_bytes(hashlib.sha256(text).digest()[:16], "big")
-    letters = []
-    for _ in range(length):
-        number, digit = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[digit])
-    return "".join(letters)
-
-
-def generated_name(base: str, *seed: Any) -> str:
-    """A name as the API server generates them, `base` and five letters, but a function of `seed`."""
-    return f"{base[:_LONGEST_BASE]}{code(base, *seed, length=5)}"
-
-
 def free_names(base: str, count: int, known: Iterable[Object], *seed: Any) -> list[str]:
     """`count` generated names that none of the known objects has."""
     taken = {obj["metadata"]["name"] for obj in known}
-    candidates = (generated_name(base, *seed, i) for i in itertools.count())
+    candidates = (generated.name(base, *seed, i) for i in itertools.count())
     return list(itertools.islice((name for name in candidates if name not in taken), count))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sampan.controllers import pods
+from sampan.machinery import generated
 from sampan.machinery.objects import Key, Object, changed, key
 from sampan.reconcile.controller import Action, Create, Delete, Patch
 
@@ -60,7 +61,7 @@ def _new(owner: Object, data: Object, number: int, taken: set[str]) -> Object:
     """A revision under a name that no other template has taken."""
     collisions = 0
     while True:
-        hashed = pods.code(data, collisions)
+        hashed = generated.code(data, collisions)
         name = f"{owner['metadata']['name'][:200]}-{hashed}"
         if name not in taken:
             break

@@ -24,7 +24,6 @@ DEFAULT_CAPABILITIES = (
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROPAGATION = {0: "rprivate", 1: "rslave", 2: "rshared"}
 OPEN_FILES = 1048576
-TERMINALS = ("newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
 
 
 class SpecError(ValueError):

@@ -17,7 +17,6 @@ from sampan.host import libc
 
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
 REMOUNT, BIND, REC = 32, 4096, 16384
-UNBINDABLE, PRIVATE, SLAVE, SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
 DETACH, NOFOLLOW = 2, 8
 
 

@@ -15,7 +15,6 @@ _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 _SERVICE = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _VALUE = f"({_QUALIFIED})?"
-_IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
 
 
 def _matches(pattern: str, text: str) -> bool:
@@ -114,17 +113,6 @@ def label_value(value: str) -> list[str]:
         )
         faults.append(_described(text, _VALUE, "MyValue", "my_value", "12345"))
     return faults
-
-
-def identifier(name: str) -> list[str]:
-    """A C identifier."""
-    if _matches(_IDENTIFIER, name):
-        return []
-    text = (
-        "a valid C identifier must start with alphabetic character or '_', "
-        "followed by a string of alphanumeric characters or '_'"
-    )
-    return [_described(text, _IDENTIFIER, "my_name", "MY_NAME", "MyName")]
 
 
 def environment_name(name: str) -> list[str]:

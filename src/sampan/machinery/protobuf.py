@@ -18,7 +18,6 @@ from typing import Any
 from sampan.machinery import descriptors, times
 from sampan.machinery.objects import Object
 
-MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 MAGIC = b"k8s\x00"
 _META = "k8s.io.apimachinery.pkg.apis.meta.v1"
 _UNKNOWN = "k8s.io.apimachinery.pkg.runtime.Unknown"

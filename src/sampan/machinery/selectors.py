@@ -6,7 +6,7 @@ Sources: the concepts' pages on labels and selectors, and on field selectors.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -78,7 +78,6 @@ class Selector:
         return ",".join(str(r) for r in sorted(self.requirements, key=lambda r: r.key))
 
 
-EVERYTHING = Selector()
 NOTHING = Selector(nothing=True)
 
 
@@ -208,19 +207,6 @@ def parse_fields(text: str) -> Selector:
         operator = NOT_EQUAL if match[2] == NOT_EQUAL else EQUAL
         found.append(Requirement(match[1], operator, (_unescaped(match[3]),)))
     return Selector(tuple(found))
-
-
-def match_fields(selector: Selector, fields: Mapping[str, str], known: Callable[[str], bool]) -> bool:
-    """Whether fields match; an absent field counts as empty. Raises SelectorError for a field that is not
-    known.
-    """
-    for requirement in selector.requirements:
-        if not known(requirement.key):
-            raise SelectorError(f"field label not supported: {requirement.key}")
-        equal = fields.get(requirement.key, "") == requirement.values[0]
-        if equal != (requirement.operator == EQUAL):
-            return False
-    return True
 
 
 def _split_escaped(text: str) -> list[str]:

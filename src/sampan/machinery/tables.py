@@ -74,12 +74,3 @@ def _shown(obj: Object, include: str) -> Object | None:
 def partial(obj: Object) -> Object:
     """An object's PartialObjectMetadata."""
     return {"kind": "PartialObjectMetadata", "apiVersion": API_VERSION, "metadata": obj.get("metadata") or {}}
-
-
-def partial_list(objects: Iterable[Object], metadata: Object) -> Object:
-    return {
-        "kind": "PartialObjectMetadataList",
-        "apiVersion": API_VERSION,
-        "metadata": metadata,
-        "items": [partial(obj) for obj in objects],
-    }

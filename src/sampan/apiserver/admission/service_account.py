@@ -5,11 +5,11 @@ Source: the concepts' page "Managing Service Accounts": the volume kube-api-acce
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 from sampan.apiserver import errors
 from sampan.apiserver.call import Call
+from sampan.machinery import generated
 from sampan.machinery.objects import Object
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 MIRROR = "kubernetes.io/config.mirror"
 TOKEN_SECONDS = 3607
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
 async def mutate(server: ApiServer, call: Call, obj: Object, old: Object | None) -> None:
@@ -54,7 +53,7 @@ def _mount(spec: Object) -> None:
     without = [c for c in containers if all(m.get("mountPath") != MOUNT for m in c.get("volumeMounts") or ())]
     if not without:
         return
-    name = "kube-api-access-" + "".join(random.choices(_ALPHABET, k=5))
+    name = generated.random_name("kube-api-access-")
     for container in without:
         mount = {"name": name, "readOnly": True, "mountPath": MOUNT}
         container["volumeMounts"] = [*(container.get("volumeMounts") or ()), mount]

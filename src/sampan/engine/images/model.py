@@ -22,7 +22,6 @@ OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
-DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEXES = (OCI_INDEX, DOCKER_INDEX)
 
@@ -225,10 +224,6 @@ class ImageConfig:
     @property
     def env(self) -> list[str]:
         return list(self.run.get("Env") or [])
-
-    @property
-    def entrypoint(self) -> list[str]:
-        return list(self.run.get("Entrypoint") or [])
 
     @property
     def command(self) -> list[str]:

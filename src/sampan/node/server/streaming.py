@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -88,6 +87,7 @@ async def forward(api: KubeletApi, request: Request, sandbox: str) -> Response:
 async def through(api: KubeletApi, request: Request, method: str, asked: Any) -> Response:
     """Hand the connection through to the URL that the runtime gives for it."""
     from sampan.http.client import HttpClient
+    from sampan.http.transport import splice
     from sampan.node.server.api import Refused
 
     try:
@@ -107,32 +107,17 @@ async def through(api: KubeletApi, request: Request, method: str, asked: Any) ->
     target = f"{url.path}?{url.query}" if url.query else url.path
     answer, far = await client.upgrade(request.method, target, headers)
     if far is None:
-        return Response(answer.status, await answer.read(), {"content-type": "text/plain"})
+        said = await answer.read()
+        await client.close()
+        return Response(answer.status, said, {"content-type": "text/plain"})
 
     async def run(near: Connection) -> None:
         try:
-            await join(near, far)
+            await splice(near, far)
         finally:
-            await far.close()
             await client.close()
 
     back = {
         k: v for k, v in answer.headers.items() if k not in ("content-length", "date", "transfer-encoding")
     }
     return Response(101, Upgrade(run), back)
-
-
-async def join(near: Connection, far: Connection) -> None:
-    """Copy both ways until either side is done."""
-
-    async def copy(source: Connection, target: Connection) -> None:
-        while data := await source.read():
-            await target.write(data)
-
-    tasks = [asyncio.create_task(copy(near, far)), asyncio.create_task(copy(far, near))]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
