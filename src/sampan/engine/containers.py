@@ -62,6 +62,7 @@ class Containers:
         self.records = Records(context.root / "containers", Container)
         self._live: dict[str, Live] = {}
         self._configs: dict[str, Any] = {}
+        self._resources: dict[str, tuple[object, Any]] = {}
 
     def config(self, record: Container) -> Any:
         """The container's ContainerConfig, shared: not to be changed."""
@@ -70,6 +71,15 @@ class Containers:
             found = from_json("ContainerConfig", record.config)
             if record.id in self.records:
                 self._configs[record.id] = found
+        return found
+
+    def resources(self, record: Container) -> Any:
+        """The container's LinuxContainerResources as last updated, shared: not to be changed."""
+        made_of, found = self._resources.get(record.id, (None, None))
+        if made_of is not record.resources:
+            found = from_json("LinuxContainerResources", record.resources)
+            if record.id in self.records:
+                self._resources[record.id] = (record.resources, found)
         return found
 
     def directory(self, record: Container) -> Path:
@@ -295,6 +305,7 @@ class Containers:
         await asyncio.to_thread(self._delete, record)
         self.records.forget(record.id)
         self._configs.pop(record.id, None)
+        self._resources.pop(record.id, None)
         self._live.pop(record.id, None)
         if not quietly:
             self._notify(record, DELETED_EVENT)

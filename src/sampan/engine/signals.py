@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from functools import cache
 
 from sampan.machinery.cri import messages
 
@@ -37,6 +38,7 @@ def from_cri(value: int) -> int:
     return 0 if name == "SIGNAL_RUNTIME_DEFAULT" else number(name)
 
 
+@cache  # asked for each status of each container
 def to_cri(wanted: int) -> int:
     """The value of CRI's enumeration Signal for a number."""
     for name, value in messages.Signal.items():

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from sampan.engine import signals
 from sampan.engine.containers import state_name
-from sampan.engine.context import from_json
 from sampan.engine.records import READY, Container, Sandbox
 from sampan.machinery.cri import messages
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 def selected(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
     """Whether labels have every pair of a selector."""
-    return all(labels.get(name) == value for name, value in selector.items())
+    return selector.items() <= labels.items()
 
 
 def sandbox_state(record: Sandbox) -> int:
@@ -84,7 +83,7 @@ def container(engine: Engine, record: Container) -> Any:
     """A ContainerStatus."""
     config = engine.containers.config(record)
     user = messages.LinuxContainerUser(uid=record.uid, gid=record.gid, supplemental_groups=record.groups)
-    resources = from_json("LinuxContainerResources", record.resources)
+    resources = engine.containers.resources(record)
     return messages.ContainerStatus(
         id=record.id,
         metadata=config.metadata,
