@@ -1,5 +1,4 @@
-"""Schedules as cron writes them: five fields, names, ranges, steps, `@daily` and the like, and `@every
-1h30m`.
+"""Schedules as cron writes them: five fields, names, ranges, steps, `@daily` and the like, and `@every 1h30m`.
 
 Source: the manual page crontab(5); the concepts' page on CronJobs.
 """

@@ -94,9 +94,7 @@ def _delete(seen: Observed, found: Object) -> Action:
 
 
 def schedule(cj: Object, now: float) -> cron.Place:
-    """Where we are in the schedule. Raises ValueError and KeyError where schedule or time zone cannot be
-    read.
-    """
+    """Where we are in the schedule. Raises ValueError and KeyError where schedule or time zone cannot be read."""
     zone = ZoneInfo(cj["spec"]["timeZone"]) if cj["spec"].get("timeZone") else UTC
     since = times.seconds(
         (cj.get("status") or {}).get("lastScheduleTime") or cj["metadata"]["creationTimestamp"]

@@ -45,9 +45,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`on` are the set's pods by node; `runs` the nodes that should have one, `stays` those that may keep
-    one.
-    """
+    """`on` are the set's pods by node; `runs` the nodes that should have one, `stays` those that may keep one."""
 
     set: Object
     history: revisions.History

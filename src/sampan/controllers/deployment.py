@@ -253,9 +253,7 @@ def revision(obj: Object) -> int:
 
 
 def _annotate(state: Rollout) -> list[Action]:
-    """Keep the new set's revision, inherited annotations and minReadySeconds, and the Deployment's
-    revision, right.
-    """
+    """Keep the new set's revision, inherited annotations and minReadySeconds, and the Deployment's revision, right."""
     if state.new is None:
         return []
     have = state.new["metadata"].get("annotations") or {}

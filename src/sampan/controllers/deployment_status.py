@@ -105,9 +105,7 @@ def _paused(d: Object, found: Conditions, now: float) -> Conditions:
 def _progress(
     d: Object, new: Object | None, counts: dict[str, int], found: Conditions, now: float
 ) -> Conditions:
-    """The Progressing condition of a rollout under way; a complete one stays complete until the template
-    changes.
-    """
+    """The Progressing condition of a rollout under way; a complete one stays complete until the template changes."""
     current = conditions.among(found, "Progressing")
     if counts["replicas"] == counts["updatedReplicas"] and current and current["reason"] == COMPLETE:
         return found

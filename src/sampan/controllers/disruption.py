@@ -1,5 +1,4 @@
-"""PodDisruptionBudgets: how many of the matching pods may be evicted now. The eviction subresource reads
-and lowers it.
+"""PodDisruptionBudgets: how many of the matching pods may be evicted now. The eviction subresource reads and lowers it.
 
 Source: the concepts' page on disruptions; upstream's pkg/controller/disruption.
 """

@@ -114,9 +114,7 @@ def _ports(service: Object, pod: Object) -> Ports:
 
 
 def target_port(port: Object, pod: Object) -> int | None:
-    """The pod's port behind a Service port; a name is looked up among the containers' ports of that
-    protocol.
-    """
+    """The pod's port behind a Service port; a name is looked up among the containers' ports of that protocol."""
     target = port.get("targetPort", port["port"])
     if isinstance(target, int):
         return target

@@ -1,5 +1,4 @@
-"""The garbage collector: deletes what only absent owners hold, and carries out foreground and orphaning
-deletes.
+"""The garbage collector: deletes what only absent owners hold, and carries out foreground and orphaning deletes.
 
 Every object of every built-in kind is a node, its owner references are the edges; the informers' `owners`
 index has the edges backwards, so no graph is kept. A change wakes the object itself, and what it owns when
@@ -48,9 +47,7 @@ class Observed:
 
 @once
 def collected() -> tuple[Kind, ...]:
-    """The kinds that take part: those that can be listed, watched and deleted, save Events, which only
-    expire.
-    """
+    """The kinds that take part: those that can be listed, watched and deleted, save Events, which only expire."""
     wanted = {"list", "watch", "delete"}
     return tuple(k for k in registry.builtin() if wanted <= set(k.verbs) and k.plural != "events")
 
@@ -183,9 +180,7 @@ def _drop_finalizer(seen: Observed, finalizer: str) -> Action:
 
 
 def _wakes(kind: str, cache: Cache, obj: Object) -> Iterable[Key]:
-    """A change wakes the object, its dependents where it goes or is gone, and owners that wait for it to
-    go.
-    """
+    """A change wakes the object, its dependents where it goes or is gone, and owners that wait for it to go."""
     meta = obj["metadata"]
     namespace, name = key(obj)
     woken: list[Key] = []

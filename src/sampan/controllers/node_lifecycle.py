@@ -1,5 +1,4 @@
-"""Watches over nodes: one that is silent becomes Unknown and is tainted; the taint evicts its pods
-(`taint_eviction`).
+"""Watches over nodes: one that is silent becomes Unknown and is tainted; the taint evicts its pods (`taint_eviction`).
 
     lease renewed ─> as the node says          silent for 40 s ─> Ready Unknown ─> tainted unreachable
     Ready False ─> tainted not-ready           heard again ─> the taints go

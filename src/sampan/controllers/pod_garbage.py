@@ -1,5 +1,4 @@
-"""Removes pods that nobody else will: of nodes that are gone, deleted before they got to a node, and old
-finished ones.
+"""Removes pods that nobody else will: of nodes that are gone, deleted before they got to a node, and old finished ones.
 
 Source: upstream's pkg/controller/podgc.
 """

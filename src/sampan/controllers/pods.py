@@ -113,9 +113,7 @@ def from_template(template: Object, name: str, controller: Object) -> Object:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The objects that belong to a controller, and the patches that adopt the unowned and release the
-    unfit.
-    """
+    """The objects that belong to a controller, and the patches that adopt the unowned and release the unfit."""
 
     owned: tuple[Object, ...]
     actions: tuple[Action, ...]
@@ -166,9 +164,7 @@ def _release(controller: Object, kind: str, obj: Object) -> Action:
 
 
 def wakes(kind: str, resource: str) -> Callable[[Cache, Object], Iterable[Key]]:
-    """Wakes the controlling owner of `kind`; for an object without one, every `resource` that might adopt
-    it.
-    """
+    """Wakes the controlling owner of `kind`; for an object without one, every `resource` that might adopt it."""
 
     def keys(cache: Cache, obj: Object) -> Iterable[Key]:
         ref = owner(obj)

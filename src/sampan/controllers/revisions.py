@@ -22,9 +22,7 @@ HASH = "controller-revision-hash"
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """`all` in order of their numbers; `update` is the present template's, made by `actions` where it is
-    new.
-    """
+    """`all` in order of their numbers; `update` is the present template's, made by `actions` where it is new."""
 
     all: tuple[Object, ...]
     update: Object

@@ -29,9 +29,7 @@ class Sized:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a rolling update must keep: at most `replicas + surge` pods, at least `replicas - unavailable`
-    available.
-    """
+    """What a rolling update must keep: at most `replicas + surge` pods, at least `replicas - unavailable` available."""
 
     replicas: int
     surge: int = 0
@@ -74,9 +72,7 @@ def new_size(bounds: Limits, new: int, total: int) -> int:
 
 
 def old_sizes(bounds: Limits, new: Sized, old: Sequence[Sized]) -> dict[str, int]:
-    """The sizes of the old ReplicaSets that change: unavailable pods go first, then as many as may be
-    missing.
-    """
+    """The sizes of the old ReplicaSets that change: unavailable pods go first, then as many as may be missing."""
     total = new.replicas + sum(s.replicas for s in old)
     budget = total - bounds.fewest - max(0, new.replicas - new.available)
     if budget <= 0:

@@ -222,9 +222,7 @@ def claim_key(volume: Object) -> tuple[Key, ...]:
 
 
 def _volume_wakes(cache: Cache, volume: Object) -> Iterable[Key]:
-    """A volume wakes itself, its claim, and, while it is free, the claims of its class that still look for
-    one.
-    """
+    """A volume wakes itself, its claim, and, while it is free, the claims of its class that still look for one."""
     woken = [*by_own_key(cache, volume), *claim_key(volume)]
     if not volume["spec"].get("claimRef"):
         woken += [

@@ -64,10 +64,7 @@ def _device(source: str, target: str, access: str) -> DeviceNode | None:
 
 
 def sources(config: Any) -> dict[str, str]:
-    """The real path of each host path to be mounted;
-
-    one that is missing is made, as a directory. Raises SpecError.
-    """
+    """The real path of each host path to be mounted; one that is missing is made, as a directory. Raises SpecError."""
     found = {}
     for mount in config.mounts:
         if mount.HasField("image") and mount.image.image:

@@ -66,8 +66,7 @@ class Sandbox:
 
 @dataclass(slots=True)
 class Container:
-    """A container. `config` is CRI's ContainerConfig in JSON; `image` is the image's id, `log` the log's path
-    or empty.
+    """A container. `config` is CRI's ContainerConfig in JSON; `image` is the image's id, `log` the log's path or empty.
 
     `status` is the exit status, `reason` and `message` say more for people and for the kubelet; `stop` is the
     signal that asks it to end. `resources` are CRI's LinuxContainerResources in JSON as last updated.

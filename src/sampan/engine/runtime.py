@@ -24,9 +24,7 @@ class Runtime:
         return [self.command, "--root", str(self.root), "--log", "/dev/null", *words]
 
     def run_argv(self, name: str, bundle: Path, *, tty: bool) -> list[str]:
-        """Create and start the container of a bundle, detached; the shim has made the bundle its working
-        directory.
-        """
+        """Create and start the container of a bundle, detached; the shim has made the bundle its working directory."""
         return self.argv("run", "--detach", "--bundle", str(bundle), *self._files(tty), name)
 
     def exec_argv(self, name: str, *, tty: bool) -> list[str]:

@@ -24,10 +24,7 @@ class Process(Protocol):
         """The next piece of output and its stream, STDOUT or STDERR; None at the end."""
 
     async def write(self, data: bytes) -> None:
-        """Send to the standard input;
-
-        waits while the process does not read. Raises ConnectionError at its end.
-        """
+        """Send to the standard input; waits while the process does not read. Raises ConnectionError at its end."""
 
     async def close_stdin(self) -> None: ...
 

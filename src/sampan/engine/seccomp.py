@@ -112,8 +112,7 @@ PERSONALITIES = (0x0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)
 
 
 def default(capabilities: Collection[str], machine: str) -> dict[str, Any]:
-    """The profile in the OCI runtime specification's form, for a container with these capabilities on `uname
-    -m`.
+    """The profile in the OCI runtime specification's form, for a container with these capabilities on `uname -m`.
 
     On a machine that the table does not know the architectures are left to the runtime.
     """

@@ -110,9 +110,7 @@ def _compile(target: Path) -> None:
 
 
 def listener(directory: Path) -> socket.socket:
-    """The socket that a shim will listen on, bound before it starts so that it can be found from the first
-    moment.
-    """
+    """The socket that a shim will listen on, bound before it starts so that it can be found from the first moment."""
     path = directory / SOCKET
     path.unlink(missing_ok=True)
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -144,9 +142,7 @@ async def launch(
     *,
     listen: socket.socket | None = None,
 ) -> Session:
-    """Start a shim (`mode` is run or exec) that starts `runtime`; see `Session.started` for what became of
-    it.
-    """
+    """Start a shim (`mode` is run or exec) that starts `runtime`; see `Session.started` for what became of it."""
     ours, theirs = socket.socketpair()
     try:
         argv = [os.fspath(program), mode, os.fspath(directory), *options, "--", *runtime]
@@ -180,9 +176,7 @@ def pause(program: Path, directory: Path) -> int:
 
 
 def _spawn(argv: list[str], control: int, listen: int) -> None:
-    """Run the shim with its descriptors in place, and see its first process off; the second is nobody's
-    child.
-    """
+    """Run the shim with its descriptors in place, and see its first process off; the second is nobody's child."""
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (control, listen) if fd >= 0]
     try:
         actions = [(os.POSIX_SPAWN_DUP2, fd, 3 + i) for i, fd in enumerate(high)]
@@ -197,9 +191,7 @@ def _spawn(argv: list[str], control: int, listen: int) -> None:
 
 
 class _short:
-    """A short name for a directory while a socket in it is bound or connected to: socket paths end at 107
-    bytes.
-    """
+    """A short name for a directory while a socket in it is bound or connected to: socket paths end at 107 bytes."""
 
     def __init__(self, directory: Path):
         self._directory = directory
@@ -213,10 +205,7 @@ class _short:
 
 
 class Session:
-    """A connection to a shim;
-
-    fulfils seams.Process. Reading output begins with `subscribe` (exec: at once).
-    """
+    """A connection to a shim; fulfils seams.Process. Reading output begins with `subscribe` (exec: at once)."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         self._reader, self._writer = reader, writer

@@ -139,9 +139,7 @@ def arguments(config: Any, image: Json) -> list[str]:
 
 
 def environment(given: Given) -> list[str]:
-    """The image's variables, overridden by the configuration's; PATH, HOSTNAME, HOME and TERM where nobody
-    says.
-    """
+    """The image's variables, overridden by the configuration's; PATH, HOSTNAME, HOME and TERM where nobody says."""
     found: dict[str, str] = {"PATH": PATH}
     if given.hostname:
         found["HOSTNAME"] = given.hostname
@@ -218,9 +216,7 @@ def _mount(target: str, source: str, fstype: str, *options: str) -> Json:
 
 
 def _mounts(given: Given) -> list[Json]:
-    """The kernel's own file systems, the pod's files, then what the configuration asks for, parents before
-    children.
-    """
+    """The kernel's own file systems, the pod's files, then what the configuration asks for, parents before children."""
     security = given.config.linux.security_context
     access = "rw" if security.privileged else "ro"
     plain = ("nosuid", "noexec", "nodev")
@@ -278,9 +274,7 @@ def _device(device: DeviceNode) -> Json:
 
 
 def resources(config: Any, devices: Sequence[DeviceNode] = ()) -> Json:
-    """Limits, and which devices may be used; the runtime adds the harmless ones (null, zero, tty and so on)
-    itself.
-    """
+    """Limits, and which devices may be used; the runtime adds the harmless ones (null, zero, tty and so on) itself."""
     wanted = config.linux.resources
     cpu = {
         "shares": wanted.cpu_shares,

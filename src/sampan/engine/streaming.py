@@ -1,5 +1,4 @@
-"""The streaming server: CRI's Exec, Attach and PortForward answer with a URL here, good for one use within a
-minute.
+"""The streaming server: CRI's Exec, Attach and PortForward answer with a URL here, good for one use within a minute.
 
 It listens on a loopback port from the first such call on. The kubelet of this project does not need it: it
 has the same streams in process (seams.Streaming). Source: CRI's api.proto; the URL's path as other runtimes

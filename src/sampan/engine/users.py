@@ -1,5 +1,4 @@
-"""Who a container's process is: names and numbers resolved in the image's own passwd and group files. Plain
-functions.
+"""Who a container's process is: names and numbers resolved in the image's own passwd and group files. Plain functions.
 
 Sources: the OCI image specification (config.md, `User`), CRI's LinuxContainerSecurityContext, passwd(5),
 group(5).
@@ -17,9 +16,7 @@ class UnknownUser(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A process's user, group and supplementary groups, and the home directory of the user (`/` where
-    unknown).
-    """
+    """A process's user, group and supplementary groups, and the home directory of the user (`/` where unknown)."""
 
     uid: int = 0
     gid: int = 0
@@ -29,8 +26,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a container asks for. `image_user` is the image's `USER[:GROUP]`; uid or name, where given, stand
-    in for it.
+    """What a container asks for. `image_user` is the image's `USER[:GROUP]`; uid or name, where given, stand in for it.
 
     `strict` leaves out the memberships that the image's group file names.
     """

@@ -45,8 +45,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a group and all below it use: CPU in nanoseconds since it was made, memory in bytes, and how many
-    processes.
+    """What a group and all below it use: CPU in nanoseconds since it was made, memory in bytes, and how many processes.
 
     `working_set` is the memory that cannot be reclaimed easily: usage without inactive file pages, as the
     kubelet counts it.
@@ -233,9 +232,7 @@ class Cgroups:
         return any(place.is_dir() for place in self._places(path))
 
     def oom_file(self, path: str) -> Path:
-        """The file whose line `oom_kill N` counts the group's processes that the kernel killed for want of
-        memory.
-        """
+        """The file whose line `oom_kill N` counts the group's processes that the kernel killed for want of memory."""
         return self._file(path, "memory.events" if self.version == 2 else "memory/memory.oom_control")
 
     def oom_kills(self, path: str) -> int:
@@ -261,9 +258,7 @@ class Cgroups:
         return found
 
     def kill(self, path: str, *, timeout: float = 5.0) -> bool:
-        """Kill every process of the group and those below it, new ones too; False when some live after
-        `timeout` s.
-        """
+        """Kill every process of the group and those below it, new ones too; False when some live after `timeout` s."""
         deadline = time.monotonic() + timeout
         while True:
             if self.version == 2 and (switch := self._file(path, "cgroup.kill")).exists():

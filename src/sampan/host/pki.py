@@ -86,9 +86,7 @@ class Pki:
         return Authority(pair)
 
     def server(self, name: str, hosts: Sequence[str], *, owner: tuple[int, int] | None = None) -> Path:
-        """The file of a server certificate for `hosts` (DNS names and addresses), readable by `owner` (uid,
-        gid).
-        """
+        """The file of a server certificate for `hosts` (DNS names and addresses), readable by `owner` (uid, gid)."""
 
         def good(der: bytes) -> bool:
             return set(hosts) <= set(names(der))

@@ -268,10 +268,7 @@ async def connect(
     protocols: Sequence[str] = ("v5.channel.k8s.io", "v4.channel.k8s.io"),
     headers: dict[str, str] | None = None,
 ) -> tuple[RemoteCommand | None, ClientResponse]:
-    """Begin an exec or attach at `target`;
-
-    The command is None where the server refused, and the response says why.
-    """
+    """Begin an exec or attach at `target`; the command is None where the server refused, and the response says why."""
     socket, response = await websocket.connect(
         client, target, protocols=protocols, headers=headers, limit=_LIMIT
     )

@@ -42,10 +42,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """Answer 101 with the response's headers, then hand the connection to `run`;
-
-    It is closed when that returns.
-    """
+    """Answer 101 with the response's headers, then hand the connection to `run`; it is closed when that returns."""
 
     run: Callable[[Connection], Awaitable[None]]
 

@@ -1,5 +1,4 @@
-"""SPDY/3.1 as Kubernetes clients use it: frames without I/O (`Codec`), and streams over a connection
-(`Session`).
+"""SPDY/3.1 as Kubernetes clients use it: frames without I/O (`Codec`), and streams over a connection (`Session`).
 
 There is no flow control by windows: the library in those clients neither sends nor awaits them. A reader that
 is slow holds up the whole connection, as it does there.
@@ -241,10 +240,7 @@ class Session:
         self._last = 0
 
     async def run(self, opened: Callable[[Stream], Awaitable[None]] | None = None) -> None:
-        """Dispatch what arrives;
-
-        `opened` is awaited for each stream that the peer opens, and should be quick.
-        """
+        """Dispatch what arrives; `opened` is awaited for each stream that the peer opens, and should be quick."""
         try:
             while data := await self._connection.read():
                 for frame in self._codec.feed(data):

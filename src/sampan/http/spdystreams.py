@@ -1,5 +1,4 @@
-"""Streams over SPDY, as kubectl before 1.31 and most client-go programs open them; and SPDY within a
-WebSocket.
+"""Streams over SPDY, as kubectl before 1.31 and most client-go programs open them; and SPDY within a WebSocket.
 
 Exec and attach: the client opens one SPDY stream for each of `error`, `stdin`, `stdout`, `stderr` and
 `resize` that it wants, named by the header `streamtype`. Port-forward: for each connection an `error` and a

@@ -1,5 +1,4 @@
-"""The kubelet's streams, as clients of Kubernetes expect them: exec and attach with their channels,
-port-forward.
+"""The kubelet's streams, as clients of Kubernetes expect them: exec and attach with their channels, port-forward.
 
 A handler answers with `remote_command(request, wanted, run)` or `port_forward(request, dial)`; they choose
 the protocol that the client offers and speak it. What runs behind sees one `Streams`, or one connection for

@@ -278,10 +278,7 @@ def accept(
     *,
     limit: int = MESSAGE_LIMIT,
 ) -> Response:
-    """The response that opens a WebSocket and hands it to `run`;
-
-    `protocol` is the subprotocol chosen, or empty.
-    """
+    """The response that opens a WebSocket and hands it to `run`; `protocol` is the subprotocol chosen, or empty."""
     key = request.headers.get("sec-websocket-key", "")
     if request.method != "GET" or not key or request.headers.get("sec-websocket-version") != "13":
         text = b"a WebSocket is opened with GET, Sec-WebSocket-Key and Sec-WebSocket-Version: 13\n"

@@ -62,9 +62,7 @@ def _same(obj: Object) -> Object:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """`group` is empty for core. `subresources` are such as status, scale, log, exec, binding, token,
-    eviction.
-    """
+    """`group` is empty for core. `subresources` are such as status, scale, log, exec, binding, token, eviction."""
 
     group: str
     version: str

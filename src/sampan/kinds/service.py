@@ -85,9 +85,7 @@ def _default_addresses(spec: Object) -> None:
 
 
 def _prepare(obj: Object, old: Object | None, subresource: str) -> None:
-    """An update that leaves out what was allocated keeps it; a type without addresses or node ports drops
-    them.
-    """
+    """An update that leaves out what was allocated keeps it; a type without addresses or node ports drops them."""
     strategy.uncounted(obj, old, subresource)
     obj.setdefault("status", {"loadBalancer": {}})
     if subresource == "status":

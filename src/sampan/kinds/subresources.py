@@ -1,6 +1,4 @@
-"""What stands behind the subresources of kinds: the kind of their bodies, and their verbs, as discovery
-tells.
-"""
+"""What stands behind the subresources of kinds: the kind of their bodies, and their verbs, as discovery tells."""
 
 from __future__ import annotations
 

@@ -27,9 +27,7 @@ def of_pod(pod: Object) -> list[str]:
 
 
 def best_match(claim: Object, volumes: Iterable[Object], node: Object | None) -> Object | None:
-    """The smallest free volume that satisfies the claim and can be reached from `node`, where that is
-    known.
-    """
+    """The smallest free volume that satisfies the claim and can be reached from `node`, where that is known."""
     fitting = [v for v in volumes if matches(claim, v, node)]
     return min(
         fitting, key=lambda v: (_storage(v["spec"].get("capacity")), v["metadata"]["name"]), default=None

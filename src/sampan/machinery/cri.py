@@ -37,8 +37,7 @@ class Cri(Protocol):
 
 
 class Messages:
-    """Message classes (`messages.PodSandboxConfig`), enumerations and their values (`messages.SANDBOX_READY`)
-    by name.
+    """Message classes (`messages.PodSandboxConfig`), enumerations and their values (`messages.SANDBOX_READY`) by name.
 
     Each is made on its first use; loading the descriptors takes a few ms once.
     """
@@ -71,9 +70,7 @@ messages = Messages()
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One call: `path` is `/runtime.v1.RuntimeService/Version`, and `stream` tells that responses are
-    streamed.
-    """
+    """One call: `path` is `/runtime.v1.RuntimeService/Version`, and `stream` tells that responses are streamed."""
 
     name: str
     service: str

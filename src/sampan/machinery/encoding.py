@@ -57,9 +57,7 @@ def list_of(
     continue_: str = "",
     remaining: int | None = None,
 ) -> bytes:
-    """A list of encoded items; `kind` is the list's, such as `PodList`; `continue_` is the token of the next
-    page.
-    """
+    """A list of encoded items; `kind` is the list's, such as `PodList`; `continue_` is the token of the next page."""
     meta: Object = {"resourceVersion": str(revision)}
     if continue_:
         meta["continue"] = continue_

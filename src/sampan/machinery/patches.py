@@ -1,5 +1,4 @@
-"""The three ways of patching an object: JSON patch (RFC 6902), merge patch (RFC 7386), and strategic merge
-patch.
+"""The three ways of patching an object: JSON patch (RFC 6902), merge patch (RFC 7386), and strategic merge patch.
 
 Each returns the patched value and leaves what it was given alone; results share what did not change.
 Server-side apply is not a patch of this kind. Source of the third: the community's document on strategic

@@ -1,5 +1,4 @@
-"""Whether a pod may stand on a node: taints and tolerations, node selectors and affinity; and what it
-requests.
+"""Whether a pod may stand on a node: taints and tolerations, node selectors and affinity; and what it requests.
 
 Sources: the concepts' pages on taints and tolerations, on assigning pods to nodes, and on resource
 management; KEP-753 (requests of sidecar containers), KEP-2837 (pod-level resources).
@@ -24,9 +23,7 @@ UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 
 
 def tolerates(toleration: Object, taint: Object) -> bool:
-    """Whether one toleration bears one taint; an empty key with Exists bears all, an empty effect every
-    effect.
-    """
+    """Whether one toleration bears one taint; an empty key with Exists bears all, an empty effect every effect."""
     if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
         return False
     if toleration.get("key") and toleration["key"] != taint["key"]:

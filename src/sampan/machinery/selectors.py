@@ -168,9 +168,7 @@ def _checked(found: Requirement) -> Requirement:
 
 
 def of(selector: Mapping[str, Any] | None) -> Selector:
-    """A LabelSelector object as a selector; None selects nothing, an empty one everything. Raises
-    SelectorError.
-    """
+    """A LabelSelector object as a selector; None selects nothing, an empty one everything. Raises SelectorError."""
     if selector is None:
         return NOTHING
     found = [Requirement(k, EQUAL, (v,)) for k, v in sorted((selector.get("matchLabels") or {}).items())]

@@ -1,6 +1,4 @@
-"""Tables and metadata-only forms of objects (meta.k8s.io/v1), as `kubectl get` and metadata clients ask for
-them.
-"""
+"""Tables and metadata-only forms of objects (meta.k8s.io/v1), as `kubectl get` and metadata clients ask for them."""
 
 from __future__ import annotations
 

@@ -44,8 +44,7 @@ def split(text: str) -> tuple[int, int]:
 
 
 def human(duration: float) -> str:
-    """A duration in seconds as kubectl shows ages: `5s`, `2m30s`, `12m`, `3h12m`, `25h`, `3d2h`, `9d`,
-    `2y30d`.
+    """A duration in seconds as kubectl shows ages: `5s`, `2m30s`, `12m`, `3h12m`, `25h`, `3d2h`, `9d`, `2y30d`.
 
     The larger the duration, the coarser; what a client with a fast clock sees as the near future is `0s`.
     """

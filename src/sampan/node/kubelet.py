@@ -41,8 +41,7 @@ RELIST_WITHOUT_EVENTS = 2.0
 
 
 class Kubelet:
-    """One node. `root` holds pods' directories and logs; `volumes` those that the local-path provisioner
-    hands out.
+    """One node. `root` holds pods' directories and logs; `volumes` those that the local-path provisioner hands out.
 
     `address` is where pods and the API server reach the node; `sockets` listen for the kubelet's API, which
     is served over `tls` (server certificate, the cluster's authority for clients), `streams` is the engine's

@@ -39,9 +39,7 @@ class Written:
 
 
 def revision(obj: Object) -> int:
-    """The object's resourceVersion as a number, comparable within a cluster (KEP-5504); 0 where it has
-    none.
-    """
+    """The object's resourceVersion as a number, comparable within a cluster (KEP-5504); 0 where it has none."""
     text = str(obj.get("metadata", {}).get("resourceVersion", ""))
     return int(text) if text.isdigit() else 0
 

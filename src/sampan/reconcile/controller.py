@@ -66,8 +66,7 @@ class DeleteAll:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Stop here, and decide again later, unless the server confirms that no object of `uid` stands under
-    `key`.
+    """Stop here, and decide again later, unless the server confirms that no object of `uid` stands under `key`.
 
     For decisions that rest on something not being there: the cache may just not know it yet.
     """
@@ -79,9 +78,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """Record an Event about `about`; repetitions are counted into one Event object. `type` is Normal or
-    Warning.
-    """
+    """Record an Event about `about`; repetitions are counted into one Event object. `type` is Normal or Warning."""
 
     about: Object
     type: str
@@ -94,9 +91,7 @@ Action = Create | Update | Patch | Delete | DeleteAll | Absent | Emit
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do, in order; `again` asks to be called again after so many seconds. An empty plan is
-    content.
-    """
+    """What to do, in order; `again` asks to be called again after so many seconds. An empty plan is content."""
 
     actions: tuple[Action, ...] = ()
     again: float | None = None

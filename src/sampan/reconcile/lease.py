@@ -1,5 +1,4 @@
-"""Leader election on a coordination.k8s.io Lease: of several like processes, one works and the others stand
-by.
+"""Leader election on a coordination.k8s.io Lease: of several like processes, one works and the others stand by.
 
 Used where Sampan's components run beside a real cluster (`sampan run`). Source: client-go's
 tools/leaderelection: the holder renews every 2 s, gives up after 10 s without success, and others take over

@@ -22,9 +22,7 @@ MOST_CAUSES = 32
 
 
 class Queue:
-    """Keys to be worked on, in the order of their first waking; a retry waits between `first` and `last`
-    seconds.
-    """
+    """Keys to be worked on, in the order of their first waking; a retry waits between `first` and `last` seconds."""
 
     def __init__(self, first: float = FIRST_RETRY, last: float = LAST_RETRY) -> None:
         self._first, self._last = first, last

@@ -1,5 +1,4 @@
-"""`place(snapshot, pods) -> bindings`: the scheduler's decision, pure but for counting each placed pod in
-the snapshot.
+"""`place(snapshot, pods) -> bindings`: the scheduler's decision, pure but for counting each placed pod in the snapshot.
 
 Pods are taken by priority, then by age. For each, the nodes that pass all filters (`filters`) are scored
 (`scores`); the best gets it, and the next pod sees it there.

@@ -1,5 +1,4 @@
-"""The cluster as the scheduler sees it: each node with what its pods take of it, kept up to date by single
-changes.
+"""The cluster as the scheduler sees it: each node with what its pods take of it, kept up to date by single changes.
 
 Pods that were placed but are not yet seen as bound (assumed) count like bound ones.
 """

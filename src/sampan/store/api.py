@@ -141,10 +141,7 @@ class Store(Protocol):
         """The kept writes of one key, oldest first."""
 
     async def revision_at(self, time: float) -> int:
-        """The latest kept revision written at or before `time` (seconds since the epoch);
-
-        0 where there is none.
-        """
+        """The latest kept revision written at or before `time` (seconds since the epoch); 0 where there is none."""
 
     async def size(self) -> int:
         """How many bytes the store occupies, history included."""

@@ -99,10 +99,7 @@ class Memory:
 
 
 def _forgotten(entry: Entry, latest: dict[str, int], revision: int, prefix: str) -> bool:
-    """Whether only revisions before `revision` could see this entry;
-
-    `latest` are the last ones up to there.
-    """
+    """Whether only revisions before `revision` could see this entry; `latest` are the last ones up to there."""
     if entry.revision > revision or not entry.key.startswith(prefix):
         return False
     return entry.value is None or entry.revision < latest[entry.key]

@@ -1,5 +1,4 @@
-"""The calls of CRI v1, a file for each group: each handler takes the engine and a request, and gives the
-response.
+"""The calls of CRI v1, a file for each group: each handler takes the engine and a request, and gives the response.
 
 `METHODS` is the whole table. Source: k8s.io/cri-api, pkg/apis/runtime/v1/api.proto.
 """

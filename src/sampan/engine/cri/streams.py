@@ -1,6 +1,4 @@
-"""CRI: exec, attach and port-forward; ExecSync runs to its end, the others give a URL of the streaming
-server.
-"""
+"""CRI: exec, attach and port-forward; ExecSync runs to its end, the others give a URL of the streaming server."""
 
 from __future__ import annotations
 

@@ -28,9 +28,7 @@ IDLE = 1.0  # seconds between looks whether a followed container still runs, whe
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`tail` None: all lines. `since` is seconds since the epoch and nanoseconds; `limit` bytes to send at
-    most.
-    """
+    """`tail` None: all lines. `since` is seconds since the epoch and nanoseconds; `limit` bytes to send at most."""
 
     follow: bool = False
     previous: bool = False
@@ -178,9 +176,7 @@ class Lines:
 
 
 def tail(file: BinaryIO, lines: int) -> int:
-    """The offset at which the last so many full lines begin; lines that go on (`P`) count as one with what
-    follows.
-    """
+    """The offset at which the last so many full lines begin; lines that go on (`P`) count as one with what follows."""
     end = file.seek(0, os.SEEK_END)
     at, kept = end, b""
     while at > 0:

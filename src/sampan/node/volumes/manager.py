@@ -229,9 +229,7 @@ class Volumes:
             ) from e
 
     async def tear_down(self, uid: str) -> None:
-        """Unmount and remove the pod's volumes; what lies outside the pod's directory stays. Raises
-        OSError.
-        """
+        """Unmount and remove the pod's volumes; what lies outside the pod's directory stays. Raises OSError."""
         self._live.pop(uid, None)
         self._references.release(uid)
         self._tokens.forget(uid)

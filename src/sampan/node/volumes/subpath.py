@@ -21,8 +21,7 @@ class SubPathError(Exception):
 
 
 def mount(volume: Path, part: str, target: Path) -> Path:
-    """Mount `volume/part` at `target`, for a runtime to mount from; a missing part becomes a directory.
-    Blocks.
+    """Mount `volume/part` at `target`, for a runtime to mount from; a missing part becomes a directory. Blocks.
 
     Idempotent. Raises SubPathError, OSError.
     """
