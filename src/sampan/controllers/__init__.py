@@ -1,7 +1,7 @@
 """The built-in controllers, one file for each. Each one observes, decides, and leaves acting to `reconcile`.
 
 They reach nothing but the API, through the `Client` that the loop gives each. Start with `replicaset`, the simplest,
-then `deployment`. What several share: `pods`, `conditions`, `revisions`. `ALL` makes them; `build` gives them for one
+then `deployment`. What several share: `pods`, `revisions`. `ALL` makes them; `build` gives them for one
 cluster.
 """
 
