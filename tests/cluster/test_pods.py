@@ -279,6 +279,7 @@ def test_on_failure_restarts_until_it_succeeds(space: Space) -> None:
     )
     assert space.ended("p") == "second time\n"
     assert status(space, "p")["restartCount"] == 1
+    assert "BackOff" not in reasons(space, "p"), "the first restart waits for nothing"
 
 
 def test_termination_messages_come_from_the_file_or_from_the_log(space: Space) -> None:

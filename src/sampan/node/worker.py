@@ -290,17 +290,21 @@ class Worker:
 
     async def _start_container(self, action: StartContainer) -> None:
         now = self.node.clock()
-        if action.attempt:
-            self._crashes[action.name] = CRASH.after(self._crashes.get(action.name), now)
+        # The wait after this run: not before its start, while the last run is still what is seen.
+        crash = CRASH.after(self._crashes.get(action.name), now)
         try:
             await self._starter.start_container(action)
         except StepFailed as e:
             self._waiting[action.name] = (e.reason, str(e))
             held = STEP.after(self._held.get(action.name), now) if e.again is None else Backoff(e.again, now)
             self._held[action.name] = held
-            if e.reason.startswith(("Err", "Image", "Invalid", "CreateContainerConfig")) and action.attempt:
+            if e.reason.startswith(("Err", "Image", "Invalid", "CreateContainerConfig")):
                 self._crashes.pop(action.name, None)
+            elif action.attempt:
+                self._crashes[action.name] = crash
             return
+        if action.attempt:
+            self._crashes[action.name] = crash
         self._held.pop(action.name, None)
         self._waiting.pop(action.name, None)
         self.touch()
@@ -331,9 +335,7 @@ class Worker:
             self._stopping.discard(id)
 
     async def _stop(self, action: StopContainer) -> None:
-        """Stop a container: its preStop hook, then SIGTERM, then after the rest of the grace period
-        SIGKILL.
-        """
+        """Stop a container: its preStop hook, then SIGTERM, then after the rest of the grace period SIGKILL."""
         now = self.node.clock()
         grace = pods.grace_period(self.pod) if action.grace is None else max(1, action.grace)
         if self._end is not None:
