@@ -93,6 +93,28 @@ async def test_nobody_grants_what_he_does_not_hold(cluster: Cluster) -> None:
     await ann.create(f"clusterroles.{RBAC}", role("same", rule("get", "clusterroles", RBAC)))
 
 
+async def test_an_apply_or_update_that_creates_needs_the_right_to_create(cluster: Cluster) -> None:
+    changes = role(
+        "changer", rule("get patch update", "configmaps"), rule("update", "leases", "coordination.k8s.io")
+    )
+    await cluster.admin.create(f"clusterroles.{RBAC}", changes)
+    await cluster.admin.create(f"clusterrolebindings.{RBAC}", binding("c", "changer", "ann"))
+    ann = cluster.api.local("ann")
+    map_ = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "default"}}
+    no = await refused(ann.patch("configmaps", "m", "default", map_, type="apply", manager="ann"))
+    assert (no.code, str(no)) == (
+        403,
+        'configmaps "m" is forbidden: User "ann" cannot create resource "configmaps" in API group "" '
+        'in the namespace "default"',
+    )
+    lease = {**map_, "apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+    assert (await refused(ann.update("leases.coordination.k8s.io", lease))).code == 403
+    await cluster.admin.create("configmaps", map_)
+    data = {**map_, "data": {"a": "b"}}
+    made = await ann.patch("configmaps", "m", "default", data, type="apply", manager="ann")
+    assert made["data"] == {"a": "b"}
+
+
 async def test_impersonation_needs_a_right_and_gives_only_that_user(cluster: Cluster) -> None:
     status, said = await cluster.ask("GET", "/api/v1/nodes", impersonate_user="ann")
     assert (status, said["message"].split(":")[1]) == (

@@ -34,6 +34,7 @@ class Applier:
         who = managers.manager(call, "Apply")
         node = schemas.node(kind.group, kind.version, kind.kind)
         if not call.subresource and not await self._server.store.get(call.key):
+            await self._server.writer.check_create(call)
             return await self._create(call, applied, who, node)
 
         async def laid_over(live: Object) -> Object:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from sampan.apiserver import codec, errors, managers
+from sampan.apiserver.authorization import attributes
 from sampan.apiserver.bodies import body
 from sampan.apiserver.call import Answer, Call, Made, One
 from sampan.host import trace
@@ -40,6 +41,12 @@ class Writer:
 
     async def create(self, call: Call) -> Answer:
         return await self.create_from(call, await body(call, call.resource))
+
+    async def check_create(self, call: Call) -> None:
+        """Raises 403 where the user of an update or an apply, which is about to create, may not create."""
+        asked = attributes(call)._replace(verb="create")
+        if not await self._server.allowed(call.user, asked):
+            raise errors.denied(call.user.name, asked)
 
     async def create_from(self, call: Call, given: Object) -> Answer:
         """Create an object in the form that is stored; under a generated name, another where that is taken."""
@@ -97,6 +104,7 @@ class Writer:
         placed(call, given["metadata"])
         same_name(call, given["metadata"])
         if call.resource.resource in _CREATED_BY_UPDATE and not await self._store.get(call.key):
+            await self.check_create(call)
             self._begun(call, given)
             return await self._create(call, given)
 
