@@ -12,6 +12,9 @@ import time
 
 # What was set aside may have become garbage in a cycle: an old connection, say. So now and then all is walked.
 _THOROUGH_SECONDS = 24 * 3600.0
+# Python's own thresholds, save the last: a full collection comes after 14,000 new objects, not 70,000, and takes about
+# 2 ms instead of 10.
+_THRESHOLDS = 700, 10, 2
 
 
 def set_aside_survivors() -> None:
@@ -28,5 +31,6 @@ def set_aside_survivors() -> None:
             due = time.monotonic() + _THOROUGH_SECONDS
             gc.unfreeze()  # the next full collection walks all
 
+    gc.set_threshold(*_THRESHOLDS)
     gc.callbacks.append(collected)
     gc.freeze()
