@@ -193,5 +193,6 @@ def _name(handle: asyncio.Handle) -> str:
     callback = handle._callback  # type: ignore[attr-defined]
     owner = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.Task):
-        return f"({owner.get_name()})"
+        name, coroutine = owner.get_name(), owner.get_coro()
+        return f"({getattr(coroutine, '__qualname__', name) if name.startswith('Task-') else name})"
     return f"({getattr(callback, '__qualname__', callback)})"
