@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sampan.supervisor import client
 from sampan.supervisor.spec import Listen, Spec, dump
 
 # A server that says it is ready and then answers every connection with its pid and capabilities.
@@ -36,14 +36,12 @@ class Supervisor:
         self.start()
 
     def start(self) -> None:
-        self.child = subprocess.Popen([sys.executable, "-m", "sampan.supervisor.loop", str(self.run)])
+        environment = {**os.environ, "SECRET_OF_A_SHELL": "x"}
+        words = [sys.executable, "-m", "sampan.supervisor.loop", str(self.run)]
+        self.child = subprocess.Popen(words, env=environment)
 
     def ask(self, request: str) -> dict[str, Any]:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(self.run / "supervisor.sock"))
-            connection.sendall(json.dumps({"do": request}).encode() + b"\n")
-            answer: dict[str, Any] = json.loads(connection.makefile().readline())
-            return answer
+        return client.ask(self.run, request)
 
     def process(self) -> dict[str, Any]:
         found: dict[str, Any] = self.ask("status")["processes"][0]
@@ -103,6 +101,12 @@ def dead(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
+
+
+def test_secrets_of_the_shell_that_started_it_stay_there(supervisor: Supervisor) -> None:
+    seen = Path(f"/proc/{supervisor.process()['pid']}/environ").read_bytes()
+    assert b"PATH=" in seen
+    assert b"SECRET_OF_A_SHELL" not in seen
 
 
 def kill(pid: int) -> None:

@@ -20,6 +20,8 @@ _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
 _PR_SET_NO_NEW_PRIVS = 38
 _SYS_PIDFD_GETFD = 438
 _IP_FREEBIND = 15
+# What a process gets of the environment in which the cluster was started: no secrets that a shell may hold.
+INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _DATAGRAMS = 1 << 20  # bytes of datagrams that may wait
 
 
@@ -77,7 +79,7 @@ def _become(spec: Spec, sockets: list[socket.socket], notify: str) -> None:
     if spec.uid:
         _drop(spec)
     environment = {
-        **os.environ,
+        **{name: os.environ[name] for name in INHERITED if name in os.environ},
         **spec.environment,
         "NOTIFY_SOCKET": notify,
         "LISTEN_FDS": str(len(sockets)),
