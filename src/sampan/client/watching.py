@@ -77,7 +77,9 @@ class _Progress:
     def _bookmark(self, change: Change) -> list[Change]:
         if not change.synced or self._seen is None:
             return [change]
-        gone = [at for at in self._uids if at not in self._seen]
+        # All that was seen is known: where no more is known, nothing is gone, and a long look is saved.
+        some = len(self._uids) > len(self._seen)
+        gone = [at for at in self._uids if at not in self._seen] if some else []
         self._seen = None
         return [*(Change("DELETED", _trace(at, self._uids.pop(at))) for at in gone), change]
 
