@@ -171,6 +171,32 @@ def test_a_torn_configuration_is_told_with_what_to_do(broken: Cluster) -> None:
     assert lifecycle.start(options(broken)).ranges == broken.config.ranges
 
 
+@pytest.mark.parametrize("name", ["ca.pem", "sa.key"])
+def test_a_torn_key_is_told_with_what_to_do(broken: Cluster, name: str) -> None:
+    lifecycle.stop(broken.config)
+    path = broken.config.pki / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(lifecycle.Failed) as failed:
+        lifecycle.start(options(broken))
+    assert f"{path} is damaged" in str(failed.value)
+    assert "Put back a copy of it" in str(failed.value)
+    path.write_bytes(whole)
+    lifecycle.start(options(broken))
+
+
+@pytest.mark.parametrize("kind", ["images", "layers", "references", "blobs/sha256"])
+def test_torn_images_are_made_whole_by_loading_them_again(broken: Cluster, busybox: Path, kind: str) -> None:
+    lifecycle.stop(broken.config)
+    for path in (broken.config.images / kind).iterdir():
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    lifecycle.start(options(broken))  # nothing else is harmed
+    load(broken, busybox)
+    broken.kubectl("run", "box", "--image=busybox:1", "--restart=Never", "--", "true")
+    broken.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/box", "--timeout=60s")
+
+
 # A power cut
 
 

@@ -23,6 +23,7 @@ from sampan.engine import context as contexts
 from sampan.engine import records, recovery, shims
 from sampan.engine.containers import ContainerError, Containers
 from sampan.engine.context import Context, Logs
+from sampan.engine.images.model import ImageError
 from sampan.engine.images.store import ImageStore
 from sampan.engine.records import READY, Container, Sandbox
 from sampan.engine.runtime import SERVICE, Runtime
@@ -56,7 +57,7 @@ CHANGES = frozenset(
     ]
 )
 # What may go wrong on the machine in any call; what a call knows better it tells itself.
-FAILURES = (ContainerError, NetworkError, ProcessError, shims.ShimError, records.IllegalStep)
+FAILURES = (ContainerError, ImageError, NetworkError, ProcessError, shims.ShimError, records.IllegalStep)
 
 
 class Engine:

@@ -59,6 +59,10 @@ class Pair:
         return cls(_block(pem, b"CERTIFICATE"), _block(pem, b"PRIVATE KEY"))
 
 
+class Damaged(Exception):
+    """A file holds no key or certificate any more; the message says what to do."""
+
+
 class Pki:
     """The certificates and keys in `directory`.
 
@@ -74,13 +78,17 @@ class Pki:
         return self.directory / "ca.crt"
 
     def authority(self) -> Authority:
-        """The authority, made on the first call; it lasts ten years."""
+        """The authority, made on the first call; it lasts ten years. Raises Damaged."""
         path = self.directory / "ca.pem"
         try:
             pair = Pair.parse(path.read_bytes())
         except FileNotFoundError:
             pair = create_authority("sampan").pair
             self._write(path, pair.pem)
+        except ValueError as e:
+            raise Damaged(
+                f"{path} is damaged: {e}. Put back a copy of it, or remove it: then everyone gets new certificates"
+            ) from None
         if not self.ca.exists() or self.ca.read_bytes() != pair.certificate:
             self._write(self.ca, pair.certificate, 0o644)
         return Authority(pair)
@@ -104,10 +112,16 @@ class Pki:
         return self._pair(name, good, lambda authority: authority.client(user, groups), owner)
 
     def signing_key(self, name: str = "sa", *, owner: tuple[int, int] | None = None) -> Path:
-        """The file of a key that signs service account tokens (ES256), PEM."""
+        """The file of a key that signs service account tokens (ES256), PEM. Raises Damaged."""
         path = self.directory / f"{name}.key"
-        if not path.exists():
+        try:
+            _block(path.read_bytes(), b"PRIVATE KEY")
+        except FileNotFoundError:
             self._write(path, _key_pem(_new_key()), owner=owner)
+        except ValueError as e:
+            raise Damaged(
+                f"{path} is damaged: {e}. Put back a copy of it, or remove it: then tokens issued so far are void"
+            ) from None
         return path
 
     def _pair(

@@ -132,13 +132,17 @@ def _known(options: Options) -> Config | None:
 
 
 def prepare(config: Config) -> None:
-    """Make the directories, the credentials, the network, and what the supervisor reads."""
+    """Make the directories, the credentials, the network, and what the supervisor reads. Raises Failed."""
+    from sampan.host.pki import Damaged
     from sampan.lifecycle import credentials
 
     _directories(config)
     # First: who removes the cluster after a kill finds by it what to remove.
     files.write(config.file, config.dump(), 0o644)
-    credentials.ensure(config)
+    try:
+        credentials.ensure(config)
+    except Damaged as e:
+        raise Failed(str(e)) from e
     layout = asyncio.run(nodes.setup(config))
     files.write(config.run / "cluster.json", config.dump(), 0o644, durable=False)
     files.write(config.run / "processes.json", dump(processes(config, layout)), durable=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -19,6 +20,8 @@ from sampan.engine.images.model import Descriptor, ImageError, ImageNotFound, di
 from sampan.host import files
 
 CHUNK = 1 << 20
+
+log = logging.getLogger(__name__)
 
 
 class DigestMismatch(ImageError):
@@ -148,13 +151,13 @@ class Blobs:
             raise ImageNotFound(f"content {digest} is not in the store") from None
 
     def read(self, digest: str) -> bytes:
-        """A small blob, whole and verified. Raises ImageNotFound, DigestMismatch."""
+        """A small blob, whole and verified. Raises ImageNotFound, also where it is damaged: then it is removed."""
         with self.open(digest) as f:
             data = f.read()
         if digest_of(data) != digest:
-            raise DigestMismatch(
-                f"content {digest} is damaged on disk; remove the image and pull or load it again"
-            )
+            self.path(digest).unlink(missing_ok=True)
+            log.warning("content %s was damaged on disk; pull or load its image again", digest)
+            raise ImageNotFound(f"content {digest} was damaged on disk; pull or load its image again")
         return data
 
     def ingest(self) -> Ingest:
@@ -164,9 +167,15 @@ class Blobs:
     def put(self, data: bytes, media_type: str = "") -> Descriptor:
         """Store a small blob."""
         digest = digest_of(data)
-        if not self.has(digest):
+        if not self._holds(digest, data):
             write_file(self.path(digest), data, self._scratch)
         return Descriptor(media_type, digest, len(data))
+
+    def _holds(self, digest: str, data: bytes) -> bool:
+        try:
+            return self.path(digest).read_bytes() == data
+        except FileNotFoundError:
+            return False
 
     def put_from(self, pieces: Iterable[bytes | memoryview], expected: str = "") -> tuple[str, int]:
         """Store what `pieces` give; returns digest and size. Raises DigestMismatch."""

@@ -32,7 +32,8 @@ class Layers:
         return self._directory / hex_of(chain_id)
 
     def has(self, chain_id: str) -> bool:
-        return self.path(chain_id).exists()
+        """Whether the layer is here; one whose record a power cut has torn is not, as its files may be torn too."""
+        return bool(self._record(chain_id)) and self.path(chain_id).exists()
 
     def size(self, chain_id: str) -> int:
         """The bytes of this one layer's files; 0 where it is not unpacked."""
@@ -48,7 +49,7 @@ class Layers:
     def _record(self, chain_id: str) -> dict[str, Any]:
         try:
             record: dict[str, Any] = json.loads(self._file(chain_id).read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return {}
         return record
 
@@ -90,6 +91,8 @@ class Layers:
                         raise DigestMismatch(
                             f"layer {blob} does not unpack to {diff_id}; the image is damaged"
                         )
+                if not self.has(chain[-1]) and (torn := self.detach(chain[-1])):
+                    shutil.rmtree(torn, ignore_errors=True)
                 self._publish(target, chain[-1], size, blob)
             except BaseException:
                 shutil.rmtree(target, ignore_errors=True)

@@ -115,7 +115,7 @@ class ImageStore:
         identity = manifest.config.digest
         file = self._images / (hex_of(identity) + ".json")
         with self._renaming():
-            if not file.exists():
+            if not self._record(identity):
                 record = {"manifest": manifest_digest, "loaded": time.time()}
                 write_file(file, dump(record), self.scratch)
             for name in names:
@@ -200,10 +200,9 @@ class ImageStore:
         return sorted(found, key=lambda i: i.config.created, reverse=True)
 
     def _image(self, identity: str, names: dict[str, str]) -> Image:
-        try:
-            record = json.loads((self._images / (hex_of(identity) + ".json")).read_bytes())
-        except FileNotFoundError:
-            raise ImageNotFound(f"No such image: {identity}") from None
+        record = self._record(identity)
+        if not record:
+            raise ImageNotFound(f"No such image: {identity}")
         manifest = Manifest.parse(self.blobs.read(record["manifest"]))
         config = ImageConfig.parse(self.blobs.read(identity))
         own = sorted(name for name, target in names.items() if target == identity)
@@ -218,6 +217,14 @@ class ImageStore:
             size,
             float(record.get("loaded", 0)),
         )
+
+    def _record(self, identity: str) -> dict[str, Any]:
+        """What is written of an image; empty where there is none, or one that is torn."""
+        try:
+            record: dict[str, Any] = json.loads((self._images / (hex_of(identity) + ".json")).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return record
 
     def unpack(self, image: Image) -> list[Path]:
         """The directories of an image's layers, bottom first, unpacked if they were not."""
