@@ -367,6 +367,27 @@ WITHOUT_LABELS = {"spec": {"containers": [{"name": "a", "image": "a"}]}}
             "must be a valid IP address",
         ),
         (
+            written(
+                "discovery.k8s.io/v1",
+                "EndpointSlice",
+                addressType="IPv4",
+                endpoints=[{"addresses": ["fd00::1"]}],
+            ),
+            "endpoints[0].addresses[0]",
+            "must be an IPv4 address",
+        ),
+        (
+            written(
+                "discovery.k8s.io/v1",
+                "EndpointSlice",
+                addressType="IPv4",
+                endpoints=[],
+                ports=[{"port": 70000}],
+            ),
+            "ports[0].port",
+            "must be between 1 and 65535",
+        ),
+        (
             written("v1", "Node", spec={"taints": [{"key": "a", "effect": "Maybe"}]}),
             "spec.taints[0].effect",
             "Unsupported value",

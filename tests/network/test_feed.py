@@ -127,6 +127,24 @@ def test_parsing_takes_what_matters() -> None:
     assert (slice_.endpoints[0].ready, slice_.endpoints[0].serving) == (True, True), "unknown counts as ready"
 
 
+def test_what_no_rule_can_be_made_of_is_left_out() -> None:
+    """One malformed element would make the kernel refuse the rules of every service."""
+    status = {"loadBalancer": {"ingress": [{"ip": "999.0.0.1"}, {"ip": "1.2.3.4 } ; flush ruleset"}]}}
+    made = parse_service({"metadata": {"name": "web"}, "spec": {"externalIPs": ["1.2.3"]}, "status": status})
+    assert made.external == ()
+    slice_ = parse_slice(
+        {
+            "metadata": {"name": "x", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["fd00::1"]}, {"addresses": ["10.64.0.5"]}],
+            "ports": [{"port": 70000}, {"name": "ok", "port": 80}],
+        }
+    )
+    assert slice_ is not None
+    assert [e.address for e in slice_.endpoints] == ["10.64.0.5"]
+    assert list(slice_.ports) == [("ok", "tcp")]
+
+
 def test_a_slice_that_changes_hands_wakes_both_services() -> None:
     book = Book()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sampan.kinds import faults, metadata, strategy
 from sampan.kinds.columns import AGE, NAME, UNSET, at, more
 from sampan.kinds.kind import Column, Invalid, Kind
@@ -10,6 +12,15 @@ from sampan.machinery.objects import Object
 
 _TYPES = ("IPv4", "IPv6", "FQDN")
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
+
+
+_CHECKS: dict[str, Callable[[str], list[str]]] = {
+    "FQDN": names.dns_subdomain,
+    "IPv4": lambda text: (
+        names.ip(text) or ([] if "." in text and ":" not in text else ["must be an IPv4 address"])
+    ),
+    "IPv6": lambda text: names.ip(text) or ([] if ":" in text else ["must be an IPv6 address"]),
+}
 
 
 def _ports(obj: Object, now: float) -> str:
@@ -41,6 +52,8 @@ def _validate(obj: Object, old: Object | None) -> list[Invalid]:
         seen.add(name)
         found += faults.each_invalid(f"{path}.name", name, names.dns_label(name) if name else [])
         found += faults.one_of(f"{path}.protocol", port.get("protocol"), _PROTOCOLS)
+        if (number := port.get("port")) is not None:
+            found += faults.each_invalid(f"{path}.port", number, names.port_number(number))
     if old is not None:
         found += faults.immutable("addressType", kind, old.get("addressType"))
     return found
@@ -53,7 +66,7 @@ def _endpoint(endpoint: Object, kind: str, path: str) -> list[Invalid]:
     found: list[Invalid] = []
     if len(addresses) > 100:
         found.append(faults.too_many(f"{path}.addresses", len(addresses), 100))
-    check = names.dns_subdomain if kind == "FQDN" else names.ip
+    check = _CHECKS.get(kind, names.ip)
     for index, address in enumerate(addresses):
         found += faults.each_invalid(f"{path}.addresses[{index}]", address, check(address))
     return found

@@ -9,6 +9,7 @@ Source: the Kubernetes API, core/v1 Service and discovery.k8s.io/v1 EndpointSlic
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import Any
 
 from sampan.machinery.objects import Key, Object, key
@@ -155,12 +156,16 @@ def parse_slice(obj: Object) -> Slice | None:
     ports = {
         (p.get("name") or "", p.get("protocol", "TCP").lower()): p["port"]
         for p in obj.get("ports") or ()
-        if p.get("port")
+        if 0 < (p.get("port") or 0) < 1 << 16
     }
     return Slice(
         Key(meta.get("namespace", ""), owner),
         ports,
-        tuple(_parse_endpoint(e) for e in obj.get("endpoints") or () if e.get("addresses")),
+        tuple(
+            _parse_endpoint(e)
+            for e in obj.get("endpoints") or ()
+            if e.get("addresses") and _is_v4(e["addresses"][0])
+        ),
     )
 
 
@@ -169,9 +174,8 @@ def _parse_endpoint(endpoint: dict[str, Any]) -> Endpoint:
     ready = conditions.get("ready")
     serving = conditions.get("serving")
     return Endpoint(
-        endpoint["addresses"][
-            0
-        ],  # consumers use the first, as the API says; the others are not different endpoints
+        # Consumers use the first, as the API says; the others are not different endpoints.
+        endpoint["addresses"][0],
         node=endpoint.get("nodeName") or "",
         hostname=endpoint.get("hostname") or "",
         ready=ready is not False,  # unknown counts as ready
@@ -181,4 +185,9 @@ def _parse_endpoint(endpoint: dict[str, Any]) -> Endpoint:
 
 
 def _is_v4(address: str) -> bool:
-    return address.count(".") == 3 and address.replace(".", "").isdigit()
+    """Whether rules can be made of it: one that is malformed would spoil those of every service."""
+    try:
+        IPv4Address(address)
+    except ValueError:
+        return False
+    return True
