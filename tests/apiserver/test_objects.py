@@ -132,6 +132,19 @@ async def test_addresses_survive_a_restart_and_come_free_with_the_service(cluste
     await again.close()
 
 
+@pytest.mark.parametrize("kind", ["services", "endpointslices.discovery.k8s.io"])
+async def test_the_service_kubernetes_comes_back(cluster: Cluster, kind: str) -> None:
+    first = await cluster.admin.get(kind, "kubernetes", "default")
+    await cluster.admin.delete(kind, "kubernetes", "default")
+    async with asyncio.timeout(10):
+        async for change in cluster.admin.watch(kind, "default", fields="metadata.name=kubernetes"):
+            if change.type == "ADDED" and change.object["metadata"]["uid"] != first["metadata"]["uid"]:
+                break
+    again = change.object
+    assert again.get("spec") == first.get("spec")
+    assert again.get("endpoints") == first.get("endpoints")
+
+
 async def test_a_write_that_fails_gives_its_address_back(cluster: Cluster) -> None:
     wrong = service("a", clusterIP="10.65.0.77")
     wrong["spec"]["ports"] = [{"port": 99999}]

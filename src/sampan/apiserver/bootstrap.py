@@ -7,6 +7,7 @@ but for default roles, whose missing rules and subjects come back, as upstream's
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,22 @@ from sampan.apiserver.call import key
 from sampan.client.api import ApiError, Client
 from sampan.kinds import registry
 from sampan.machinery.objects import Object
+from sampan.store.api import StoreError
 
 if TYPE_CHECKING:
     from sampan.apiserver.server import ApiServer
 
+log = logging.getLogger(__name__)
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+# Service `kubernetes` and what is behind it: without these no pod finds the API, so they come back when deleted.
+KEPT = frozenset(
+    {
+        "/core/services/default/kubernetes",
+        "/core/endpoints/default/kubernetes",
+        "/discovery.k8s.io/endpointslices/default/kubernetes",
+    }
+)
+_RETRY_SECONDS = 1.0
 _AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 
 
@@ -29,6 +41,20 @@ async def run(server: ApiServer) -> None:
     objects = (*_priority_classes(), *policy.objects())
     await _all(_create(server, client, o) for o in objects)
     await _kubernetes(server, client)
+
+
+async def keep(server: ApiServer, missing: asyncio.Event) -> None:
+    """Make Service `kubernetes` again whenever `missing` is set, for ever."""
+    client = server.local("system:apiserver", ("system:masters",))
+    while True:
+        await missing.wait()
+        missing.clear()
+        try:
+            await _kubernetes(server, client)
+        except (ApiError, StoreError) as e:
+            log.info("service kubernetes could not be made again, and will be tried again: %s", e)
+            await asyncio.sleep(_RETRY_SECONDS)
+            missing.set()
 
 
 async def _all(work: Iterable[object]) -> None:

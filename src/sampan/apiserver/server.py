@@ -74,6 +74,8 @@ class ApiServer:
         self.local_chain = chain.local(self)
         self._tasks: list[asyncio.Task[None]] = []
         self._faults: list[str] = []
+        # Something of Service `kubernetes` was deleted.
+        self._missing = asyncio.Event()
 
     async def start(self) -> None:
         """Load what is kept in memory, and make what every cluster has. Quick, and safe to repeat after any crash."""
@@ -88,6 +90,7 @@ class ApiServer:
                 await bootstrap.run(self)
                 await aggregation.aggregate(self.rbac, aggregator)
         self._run("aggregated roles", aggregation.run(self.rbac, aggregator))
+        self._run("service kubernetes", bootstrap.keep(self, self._missing))
         self._run("housekeeping", housekeeping.run(self.store, self.settings))
         self.ready = True
 
@@ -119,6 +122,8 @@ class ApiServer:
         """What a write changed, for what must see this server's own writes at once, before the store tells of them."""
         if key.startswith(rbac.PREFIX):
             self.rbac.take(key, value, revision)
+        if value is None and key in bootstrap.KEPT:
+            self._missing.set()
 
     async def allowed(self, user: User, asked: Attributes) -> bool:
         """Whether a user may: by the node's own rules, or by RBAC."""
