@@ -75,6 +75,8 @@ def _run(name: str, words: list[str]) -> int:
     except Problem as e:
         print(f"sampan {name}: {e}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        raise
     except Exception as e:
         # Nobody foresaw it: who runs the command gets one line, who mends it asks for more.
         if os.environ.get("SAMPAN_DEBUG"):
