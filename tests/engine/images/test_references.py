@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sampan.engine.images.references import InvalidReference, parse
+from sampan.engine.images.registry import Registries
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -54,3 +55,19 @@ def test_a_name_in_full_and_in_short(written: str, full: str, familiar: str) -> 
 def test_what_is_no_name(written: str) -> None:
     with pytest.raises(InvalidReference, match="invalid re"):
         parse(written)
+
+
+@pytest.mark.parametrize(
+    ("registry", "clear"),
+    [
+        ("localhost:5000", True),
+        ("127.0.0.1:5000", True),
+        ("[::1]:5000", True),
+        ("registry.example", False),
+        ("127.registry.example", False),
+        ("localhost.example:5000", False),
+    ],
+)
+def test_only_this_machine_is_spoken_to_in_clear(registry: str, clear: bool) -> None:
+    schemes = [url.partition(":")[0] for url in Registries().endpoints(registry)]
+    assert schemes == (["https", "http"] if clear else ["https"])

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
@@ -82,7 +83,16 @@ class Registries:
 
 def _is_loopback(registry: str) -> bool:
     host = registry.rpartition(":")[0] if registry.rpartition(":")[2].isdigit() else registry
-    return host == "localhost" or host.startswith("127.") or host == "[::1]"
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _origin(url: str) -> tuple[str, str]:
+    """Whom a URL speaks to, and how: what was told in secret is not told again in clear."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
 def challenge(header: str) -> tuple[str, dict[str, str]]:
@@ -277,7 +287,7 @@ class Repository:
         """One request with authorization, which is asked for where it is missing; GET and HEAD follow redirects."""
         url = urljoin(await self._connect(), target)
         for attempt in range(_ATTEMPTS):
-            home = urlsplit(url).netloc == urlsplit(self._base).netloc
+            home = _origin(url) == _origin(self._base)
             sent = dict(headers or {})
             if home and (authorization := self._known(also)):
                 sent["authorization"] = authorization
