@@ -15,6 +15,7 @@ from sampan.cli.kubectl import program
 from sampan.config import Config
 from sampan.lifecycle import cluster as lifecycle
 from sampan.lifecycle.configure import Options
+from sampan.network import addresses
 from sampan.testing.guard import guarded
 from sampan.testing.leftovers import leftovers
 
@@ -78,6 +79,8 @@ def cluster(
             config = config or lifecycle.find(options)
             if config:
                 _end(config)
+            else:
+                addresses.release(chosen)
             shutil.rmtree(directory, ignore_errors=True)
 
 
