@@ -144,7 +144,7 @@ def gone(pid: int) -> bool:
 def settled(cluster: Cluster) -> bool:
     """Whether the supervisor answers and all its processes have said that they are ready."""
     told = lifecycle.ask(cluster.config, "status")
-    return bool(told) and all(p["state"] == "ready" for p in told["processes"])
+    return told is not None and all(p["state"] == "ready" for p in told["processes"])
 
 
 def shims(cluster: Cluster) -> dict[str, int]:

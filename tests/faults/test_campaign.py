@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 import time
+from pathlib import Path
 
 import pytest
+from tests.cluster.conftest import load
 from tests.cluster.waiting import eventually
 from tests.faults.killer import Killer, chances
-from tests.faults.load import deploy, items, options, settled
+from tests.faults.load import Clients, containers, deploy, items, options, settled
 from tests.faults.writers import Writers
 
 from sampan.lifecycle import cluster as lifecycle
-from sampan.testing import Cluster, kept, leftovers
+from sampan.testing import Cluster, cluster, kept, leftovers
 
 pytestmark = [pytest.mark.root, pytest.mark.campaign]
 
@@ -89,6 +91,28 @@ def test_random_kills_under_load(broken: Cluster) -> None:
     broken.kubectl("delete", "--raw", "/api/v1/namespaces/default/configmaps")
     eventually(lambda: not items(broken, "pods,pv"), 60)
     same_again(broken, before)
+
+
+def test_connections_across_two_nodes_live_on(busybox: Path) -> None:
+    chance = chances()
+    with cluster(nodes=2) as both:
+        load(both, busybox)
+        address = deploy(both)
+        both.kubectl("scale", "deployment/web", "--replicas=4")
+        both.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+        before = containers(both)
+        killer = Killer(both, chance, spared=["shim"])
+        with Clients(address) as clients:
+            for _ in range(20):
+                clients.check_held_connection()
+                killer()
+                time.sleep(chance.uniform(0.0, 1.5))
+            lifecycle.start(options(both))
+            eventually(lambda: settled(both))
+            both.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+            clients.check_held_connection()
+        assert clients.failures == 0
+        assert containers(both) == before
 
 
 def after_a_first_pod(cluster: Cluster) -> tuple[list[str], list[str]]:
