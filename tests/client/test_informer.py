@@ -76,14 +76,14 @@ async def test_a_bookmark_moves_the_revision() -> None:
 
 
 async def test_after_expiry_the_difference_is_told() -> None:
-    first = [
+    first: list[Change | Exception] = [
         Change("ADDED", obj("kept")),
         Change("ADDED", obj("changed")),
         Change("ADDED", obj("gone")),
         SYNCED,
         EXPIRED,
     ]
-    again = [
+    again: list[Change | Exception] = [
         Change("ADDED", obj("kept")),
         Change("ADDED", obj("changed", 8)),
         Change("ADDED", obj("new", 9)),

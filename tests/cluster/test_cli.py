@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.busybox import archive
 from tests.cluster.conftest import SAMPAN, Space
-from tests.cluster.test_kubectl import eventually
+from tests.cluster.waiting import eventually
 
 from sampan.cli.kubectl import program
 from sampan.network import addresses
@@ -65,7 +65,7 @@ def test_help_and_what_is_not_there() -> None:
 
 def test_up_status_down_and_up_again(name: str, tmp_path: Path) -> None:
     state, config = tmp_path / "state", tmp_path / "kubeconfig"
-    up = ["up", "--name", name, "--state", state, "--port", "0", "--kubeconfig", config]
+    up: list[str | Path] = ["up", "--name", name, "--state", state, "--port", "0", "--kubeconfig", config]
     said = sampan(*up)
     assert f"export KUBECONFIG={config}" in said
     assert "Ready in" in said

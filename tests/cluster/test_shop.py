@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.cluster.conftest import SAMPAN
-from tests.cluster.test_kubectl import eventually
+from tests.cluster.waiting import eventually
 
 from sampan.lifecycle import cluster as lifecycle
 from sampan.lifecycle.configure import Options

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,7 +84,7 @@ class Simulation:
     def list(self, kind: str, namespace: str = "") -> list[Object]:
         return [o for k, o in sorted(self.objects[kind].items()) if not namespace or k.namespace == namespace]
 
-    def index(self, kind: str, index: str, value: str) -> list[Object]:
+    def index(self, kind: str, index: str, value: str) -> Sequence[Object]:
         values = self.indexes.get((kind, index)) or _owner
         return [o for _, o in sorted(self.objects[kind].items()) if value in values(o)]
 
@@ -182,7 +182,7 @@ class Simulation:
                         break
         return self._changes != before
 
-    def _keys(self, controller: Controller) -> list[Key]:
+    def _keys(self, controller: Controller) -> Sequence[Key]:
         found = dict.fromkeys(controller.always)
         for watch in controller.watches:
             for obj in self.list(watch.kind):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from tests.controllers.simulation import Simulation, node, workload
@@ -57,8 +59,8 @@ steps = st.one_of(
 @quick
 @given(st.integers(1, 5), st.integers(0, 2), st.integers(0, 2), st.lists(steps, max_size=6))
 def test_a_deployment_never_leaves_its_bounds(
-    replicas: int, surge: int, unavailable: int, history: list
-) -> None:  # type: ignore[type-arg]
+    replicas: int, surge: int, unavailable: int, history: list[Any]
+) -> None:
     """Never more pods than the surge allows, and never fewer available than must be, unless scaling asked for it."""
     sim = Simulation()
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.controllers.running import cluster
@@ -58,9 +59,9 @@ async def kubectl(tmp_path: Path) -> AsyncIterator[Kubectl]:
         tls = server_context(pki.server("apiserver", ["127.0.0.1"]), client_ca=pki.ca)
         server = await http.serve(c.api.handler, sockets=[sock], tls=tls)
         for kind in ("Deployment", "StatefulSet", "DaemonSet"):
-            named = {"serviceName": "web"} if kind == "StatefulSet" else {}
-            count = {} if kind == "DaemonSet" else {"replicas": 2}
-            made = workload(kind, f"web-{kind.lower()}", **named, **count)
+            fields: dict[str, Any] = {"serviceName": "web"} if kind == "StatefulSet" else {}
+            fields |= {} if kind == "DaemonSet" else {"replicas": 2}
+            made = workload(kind, f"web-{kind.lower()}", **fields)
             await c.admin.create(f"{kind.lower()}s.apps", made)
         yield run
         await server.close(grace=0.2)

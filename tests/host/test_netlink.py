@@ -171,7 +171,12 @@ def test_udp_flows_are_forgotten(spaces: tuple[Path, Path]) -> None:
             client.sendto(b"?", ("10.9.0.2", port))
         assert server.recv(10) == b"?"
     seen: list[conntrack.Flow] = []
-    assert conntrack.forget_udp(lambda f: bool(seen.append(f)), one) == 0
+
+    def look(flow: conntrack.Flow) -> bool:
+        seen.append(flow)
+        return False
+
+    assert conntrack.forget_udp(look, one) == 0
     assert {(f.destination, f.port, f.answered_by) for f in seen} == {
         ("10.9.0.2", 5300, "10.9.0.2"),
         ("10.9.0.2", 5301, "10.9.0.2"),

@@ -79,7 +79,16 @@ def test_openssl_agrees(tmp_path: Path) -> None:
     server = made.server("apiserver", ["localhost", "127.0.0.1"])
     client = made.client("admin", "kubernetes-admin")
     for path, purpose in ((server, "sslserver"), (client, "sslclient")):
-        command = ["openssl", "verify", "-x509_strict", "-purpose", purpose, "-CAfile", made.ca, path]
+        command = [
+            "openssl",
+            "verify",
+            "-x509_strict",
+            "-purpose",
+            purpose,
+            "-CAfile",
+            str(made.ca),
+            str(path),
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(server)

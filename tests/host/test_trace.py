@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,11 +12,11 @@ from sampan.host.trace import Cause, Span
 
 
 @pytest.fixture
-def spans() -> list[Span]:
+def spans() -> Iterator[list[Span]]:
     """The spans that end while a test runs, in order."""
     found: list[Span] = []
     trace.export_to(found.append)
-    yield found  # type: ignore[misc]
+    yield found
     trace.export_to(None)
 
 

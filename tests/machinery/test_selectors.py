@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.machinery import selectors
+from sampan.machinery import names, selectors
 from sampan.machinery.selectors import SelectorError
 
 
@@ -81,7 +81,7 @@ def test_what_is_no_requirement(item: dict[str, object]) -> None:
 
 
 keys = st.sampled_from(["a", "b", "app.kubernetes.io/name", "x-1"])
-values = st.text("abc.-_", max_size=5).filter(lambda v: not selectors.names.label_value(v))
+values = st.text("abc.-_", max_size=5).filter(lambda v: not names.label_value(v))
 requirements = st.one_of(
     st.builds(lambda k, v: selectors.Requirement(k, "=", (v,)), keys, values),
     st.builds(lambda k, v: selectors.Requirement(k, "!=", (v,)), keys, values),

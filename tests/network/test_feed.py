@@ -50,7 +50,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_changes_reach_the_book_and_its_listeners() -> None:
-    objects, heard = Objects(), []
+    objects = Objects()
+    heard: list[Key] = []
     feed = Feed(objects)  # type: ignore[arg-type]
     feed.listen(lambda changes: heard.extend(changes))
     running = asyncio.create_task(feed.run())
@@ -66,7 +67,8 @@ async def test_changes_reach_the_book_and_its_listeners() -> None:
 
 
 async def test_causes_come_along() -> None:
-    objects, heard = Objects(), []
+    objects = Objects()
+    heard: list[trace.Cause] = []
     feed = Feed(objects)  # type: ignore[arg-type]
     feed.listen(lambda changes: heard.extend(c for causes in changes.values() for c in causes))
     running = asyncio.create_task(feed.run())

@@ -80,8 +80,8 @@ async def test_the_cluster_dns_is_local_on_every_node_and_the_host_asks_the_firs
     objects = Objects()
     feed = Feed(objects)  # type: ignore[arg-type]
     proxies = [Proxy(feed, n, n.netns) for n in found] + [Proxy(feed, router(cfg.ranges))]
-    for work in (feed, *proxies):
-        await machine.background(work.run())
+    for work in (feed.run(), *(p.run() for p in proxies)):
+        await machine.background(work)
     objects.service("kube-dns", cfg.ranges.dns, ({"port": 53, "protocol": "UDP", "name": "dns"},))
     await written(*proxies)
     for at, said in (
@@ -102,8 +102,8 @@ async def test_services_are_reached_from_every_node_and_the_host(machine: Machin
     objects = Objects()
     feed = Feed(objects)  # type: ignore[arg-type]
     proxies = [Proxy(feed, n, n.netns) for n in found] + [Proxy(feed, router(cfg.ranges))]
-    for work in (feed, *proxies):
-        await machine.background(work.run())
+    for work in (feed.run(), *(p.run() for p in proxies)):
+        await machine.background(work)
     port = {"port": 80, "protocol": "TCP", "name": "", "nodePort": 30080}
     objects.service("web", WEB, (port,), type="NodePort")
     objects.endpoints("web", b)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from tests.network.machine import (
@@ -167,7 +168,10 @@ async def test_only_ready_endpoints_are_used_and_else_those_that_still_serve(mac
 @on_a_machine
 async def test_client_affinity_lasts_while_endpoints_come_and_go(machine: Machine) -> None:
     objects, network, proxy, addresses = await cluster(machine, "abc")
-    affinity = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}}}
+    affinity: Any = {
+        "sessionAffinity": "ClientIP",
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}},
+    }
     objects.service("web", WEB, **affinity)
     objects.endpoints("web", *addresses)
     await written(proxy)

@@ -225,7 +225,8 @@ def test_no_node_is_ever_overcommitted(sizes: list[int], wanted: list[str], data
     snapshot = cluster(*(node(f"n{i}", cpu=str(size)) for i, size in enumerate(sizes)))
     placed: list[Object] = []
     for i, cpu in enumerate(wanted):
-        if placed and data.draw(st.booleans()):
+        remove: bool = data.draw(st.booleans()) if placed else False
+        if remove:
             assert snapshot.remove_pod(placed.pop(data.draw(st.integers(0, len(placed) - 1))))
         found = place(snapshot, [pod(f"p{i}", cpu)])
         placed += [o.pod for o in found if isinstance(o, Binding)]

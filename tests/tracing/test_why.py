@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sampan.machinery.objects import Object
 from sampan.tracing.why import Around, explain
 
 
@@ -71,7 +72,7 @@ def test_a_deployment_speaks_of_the_pods_that_keep_it_back() -> None:
 
 def test_a_deletion_and_the_last_warning_of_each_reason_are_told() -> None:
     meta = {"name": "x", "deletionTimestamp": "2026-11-23T10:00:00Z", "finalizers": ["example.org/hold"]}
-    events = [
+    events: list[Object] = [
         {"type": "Warning", "reason": "FailedMount", "message": "first", "count": 1},
         {"type": "Warning", "reason": "FailedMount", "message": "second", "count": 3},
         {"type": "Normal", "reason": "Pulled", "message": "pulled"},

@@ -1,15 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "images"))
-
-from image_making import busybox_image
+from tests.engine.images.image_making import busybox_image
 
 from sampan.engine.build.builder import Options, build
 from sampan.engine.images.model import ImageNotFound, Platform

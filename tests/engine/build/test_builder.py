@@ -21,7 +21,7 @@ from sampan.engine.images.store import ImageStore
 from sampan.host import mounts, process
 
 if TYPE_CHECKING:
-    from conftest import Bench
+    from tests.engine.build.conftest import Bench
 
 pytestmark = pytest.mark.root
 

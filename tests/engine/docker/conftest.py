@@ -1,16 +1,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "images"))
-
-from image_making import busybox_image
+from tests.engine.images.image_making import busybox_image
 
 from sampan.engine.docker.face import Face
 from sampan.engine.docker.server import serve

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from registry_server import Registry
+from tests.engine.images.registry_server import Registry
 
 from sampan.engine.docker.client import EngineClient, Screen
 from sampan.engine.images.model import ImageError
@@ -16,7 +16,7 @@ from sampan.engine.images.store import ImageStore
 from sampan.http.client import HttpClient
 
 if TYPE_CHECKING:
-    from conftest import Daemon
+    from tests.engine.docker.conftest import Daemon
 
 pytestmark = pytest.mark.root
 

@@ -9,8 +9,10 @@ from sampan.engine.images.model import OCI_CONFIG, OCI_LAYER, digest_of, dump, m
 from sampan.engine.images.store import Image, ImageStore
 from sampan.engine.images.tar import Entry
 
+Member = Entry | tuple[Entry, bytes]
 
-def archive(*members: Entry | tuple[Entry, bytes]) -> bytes:
+
+def archive(*members: Member) -> bytes:
     """A tar archive; a member with data is a pair."""
     out = []
     for member in members:

@@ -130,11 +130,9 @@ class _Handler(BaseHTTPRequestHandler):
         if parts.path == "/token":
             return self.token(parse_qs(parts.query).get("scope", []))
         if parts.path in ("/v2/", "/v2"):
-            return (
-                self.answer(200, b"{}")
-                if not self.here.auth
-                else self.allowed("", "pull") and self.answer(200)
-            )
+            if not self.here.auth:
+                return self.answer(200, b"{}")
+            return self.answer(200) if self.allowed("", "pull") else None
         if match := re.fullmatch(r"/cdn/(.+)/(sha256:.+)", parts.path):
             assert "Authorization" not in self.headers or self.here.redirect
             return self.blob(match[1], match[2])

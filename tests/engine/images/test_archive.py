@@ -10,8 +10,8 @@ import random
 from pathlib import Path
 
 import pytest
-from image_making import archive as tar_of
-from image_making import directory, file, put_image, symlink
+from tests.engine.images.image_making import Member, directory, file, put_image, symlink
+from tests.engine.images.image_making import archive as tar_of
 
 from sampan.engine.images import archive
 from sampan.engine.images.compression import gzipped
@@ -41,7 +41,7 @@ def docker_archive(*layers: bytes, links: bool = False) -> bytes:
             "rootfs": {"type": "layers", "diff_ids": [digest_of(x) for x in layers]},
         }
     ).encode()
-    members: list[object] = []
+    members: list[Member] = []
     for n, layer in enumerate(layers):
         members += [directory(f"{n}/"), file(f"{n}/VERSION", b"1.0"), file(f"{n}/layer.tar", layer)]
     paths = [f"{n}/layer.tar" for n in range(len(layers))]
@@ -51,7 +51,7 @@ def docker_archive(*layers: bytes, links: bool = False) -> bytes:
     name = hashlib.sha256(config).hexdigest() + ".json"
     manifest = json.dumps([{"Config": name, "RepoTags": ["old:1"], "Layers": paths}]).encode()
     members += [file(name, config), file("manifest.json", manifest)]
-    return tar_of(*members)  # type: ignore[arg-type]
+    return tar_of(*members)
 
 
 @pytest.mark.parametrize("links", [False, True])

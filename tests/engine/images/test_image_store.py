@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from image_making import archive, directory, file, put_image
+from tests.engine.images.image_making import archive, directory, file, put_image
 
 from sampan.engine.images import snapshots
 from sampan.engine.images.content import DigestMismatch

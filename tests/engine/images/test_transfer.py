@@ -8,10 +8,11 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from image_making import archive, file, put_image
-from registry_server import Registry
+from tests.engine.images.image_making import archive, file, put_image
+from tests.engine.images.registry_server import Registry
 
 from sampan.engine.images import registry as client
 from sampan.engine.images.credentials import Credentials, from_config, from_header, matching
@@ -33,8 +34,8 @@ LAYERS = [archive(file("a", b"1")), archive(file("b", os.urandom(300_000)))]
 def start() -> Iterator[Callable[..., Registry]]:
     running: list[Registry] = []
 
-    def run(certificate: tuple[Path, Path] | None = None, **more: object) -> Registry:
-        running.append(Registry(**more).serve(certificate))  # type: ignore[arg-type]
+    def run(certificate: tuple[Path, Path] | None = None, **more: Any) -> Registry:
+        running.append(Registry(**more).serve(certificate))
         return running[-1]
 
     yield run

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_making import archive, directory, file, symlink
+from tests.engine.images.image_making import Member, archive, directory, file, symlink
 
 from sampan.engine.images import tar
 from sampan.engine.images.model import ImageError
@@ -72,7 +72,7 @@ def test_whiteouts_become_what_overlayfs_understands(tmp_path: Path) -> None:
 def test_a_directory_replaced_in_one_layer_hides_the_one_below(
     tmp_path: Path, order: tuple[int, int]
 ) -> None:
-    members = [file(".wh.d"), directory("d")]
+    members: list[Member] = [file(".wh.d"), directory("d")]
     root = into(tmp_path / "r", archive(*(members[n] for n in order)))
     assert os.getxattr(root / "d", "trusted.overlay.opaque") == b"y"
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from tests.engine.images.image_making import archive, directory, file, put_image, symlink
 
-from sampan.engine.engine import Engine, Logs
+from sampan.engine.context import Logs
+from sampan.engine.engine import Engine
 from sampan.engine.images.store import ImageStore
 from sampan.host import mounts
 from sampan.machinery.cri import messages
@@ -118,7 +119,8 @@ class Pods:
 
     async def pod(self, **security: Any) -> str:
         """A ready sandbox; its id. `security` are fields of its NamespaceOption."""
-        return (await self.call("RunPodSandbox", config=self.pod_config(**security))).pod_sandbox_id
+        made = await self.call("RunPodSandbox", config=self.pod_config(**security))
+        return str(made.pod_sandbox_id)
 
     def config(self, name: str, *argv: str, **fields: Any) -> Any:
         linux = fields.pop("linux", None) or messages.LinuxContainerConfig(
@@ -140,7 +142,7 @@ class Pods:
         """A created container; its id."""
         config = self.config(name, *argv, **fields)
         made = await self.call("CreateContainer", pod_sandbox_id=pod, config=config)
-        return made.container_id
+        return str(made.container_id)
 
     async def run(self, *argv: str, pod: str = "", **fields: Any) -> str:
         """A started container, in a pod of its own unless told; its id."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.engine.running.running_pods import Pods, busybox, eventually, nothing_left
 
-from sampan.engine.engine import Logs
+from sampan.engine.context import Logs
 from sampan.engine.images.store import ImageStore
 from sampan.host import mounts
 from sampan.machinery.cri import CriError, messages

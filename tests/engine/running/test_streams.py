@@ -179,6 +179,7 @@ async def test_a_streaming_url_is_good_for_one_use(pods: Pods) -> None:
     }
     response, connection = await client.upgrade("GET", f"/exec/{token}", headers)
     assert response.status == 101
+    assert connection
     said = b""
     while data := await connection.read():
         said += data
