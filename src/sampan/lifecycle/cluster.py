@@ -89,11 +89,11 @@ def _start(options: Options, step: Step) -> Config:
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[Path]:
+def _alone(name: str) -> Iterator[None]:
     """See lock.held. Raises Failed where others do not come to an end."""
     try:
-        with lock.held(name) as path:
-            yield path
+        with lock.held(name):
+            yield
     except lock.Busy as e:
         raise Failed(str(e)) from e
 
@@ -279,11 +279,10 @@ async def _stop_node(config: Config, network: addresses.NodeNetwork, grace: floa
 
 def erase(config: Config) -> None:
     """Remove everything a stopped cluster has on this machine. Raises Failed."""
-    with _alone(config.name) as own:
+    with _alone(config.name):
         if mounts.below(config.state) or alive(config.run):
             raise Failed(f"{config.state} is still in use, so nothing is erased; `sampan down` first")
         config.kubeconfig.unlink(missing_ok=True)
         shutil.rmtree(config.state)
         shutil.rmtree(config.run, ignore_errors=True)
         addresses.release(config.name)
-        own.unlink(missing_ok=True)

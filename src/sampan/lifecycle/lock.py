@@ -19,11 +19,8 @@ class Busy(Exception):
 
 
 @contextmanager
-def held(name: str, *, directory: Path = LEASES, deadline: float = DEADLINE) -> Iterator[Path]:
-    """Hold the lock of the cluster `name`, for the block; whoever is killed lets go of it. Raises Busy.
-
-    Gives the lock's file, which may be removed inside the block once the cluster is gone.
-    """
+def held(name: str, *, directory: Path = LEASES, deadline: float = DEADLINE) -> Iterator[None]:
+    """Hold the lock of the cluster `name`, for the block; whoever is killed lets go of it. Raises Busy."""
     path = directory / f"{name}.lock"
     directory.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + deadline
@@ -34,8 +31,9 @@ def held(name: str, *, directory: Path = LEASES, deadline: float = DEADLINE) -> 
             )
         time.sleep(0.02)
     try:
-        yield path
+        yield
     finally:
+        path.unlink(missing_ok=True)  # while it is ours; whoever waits makes a new one
         os.close(fd)
 
 
