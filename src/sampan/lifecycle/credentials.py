@@ -60,6 +60,8 @@ def administrator(config: Config, pki: Pki, host: str = "127.0.0.1") -> None:
     pair = Pair.parse(pki.client("admin", "kubernetes-admin", [ADMINISTRATORS]).read_bytes())
     path = config.kubeconfig
     _make_parent(path, config.owner)
+    if config.owner and path.is_symlink():
+        path.unlink()  # in the user's own directory, where root is not to be led elsewhere
     kubeconfig.write(
         path,
         name=f"sampan-{config.name}",
@@ -69,7 +71,7 @@ def administrator(config: Config, pki: Pki, host: str = "127.0.0.1") -> None:
         key=pair.key,
     )
     if config.owner:
-        os.chown(path, config.owner, -1)
+        os.chown(path, config.owner, -1, follow_symlinks=False)
 
 
 def _make_parent(path: Path, owner: int) -> None:
