@@ -14,7 +14,8 @@ _TICK = 0.01
 def pids(config: Config) -> dict[str, int]:
     """Our processes: the supervisor and those it started."""
     answer = cluster.ask(config, "status") or {"pid": 0, "processes": []}
-    return {"supervisor": answer["pid"], **{p["name"]: p["pid"] for p in answer["processes"]}}
+    running = {p["name"]: p["pid"] for p in answer["processes"] if p["pid"]}
+    return {"supervisor": answer["pid"], **running}
 
 
 def seconds(config: Config) -> float:

@@ -125,11 +125,12 @@ def process(cluster: Cluster, name: str) -> int:
     told = lifecycle.ask(cluster.config, "status")
     if not told or name == "supervisor":
         return int(told["pid"]) if told else 0
-    return next(int(p["pid"]) for p in told["processes"] if p["name"] == name)
+    return next(int(p["pid"] or 0) for p in told["processes"] if p["name"] == name)
 
 
 def kill(pid: int) -> None:
     """kill -9, and wait until the process is gone."""
+    assert pid, "what is to be killed does not run"
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: gone(pid))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.conftest import SAMPAN
 from tests.faults.killer import chances
-from tests.faults.load import deploy, options
+from tests.faults.load import deploy, kill, options, process
 
 from sampan.lifecycle import cluster as lifecycle
 from sampan.testing import Cluster, leftovers
@@ -73,9 +73,8 @@ def test_loads_of_images_killed_at_any_moment(broken: Cluster, busybox: Path) ->
         )
         load = begin("image", "load", "--name", broken.config.name, "-i", str(busybox))
         time.sleep(chance.uniform(0.1, 0.5))
-        told = lifecycle.ask(broken.config, "status")
-        assert told
-        subprocess.run(["kill", "-9", str(told["processes"][1]["pid"])], check=False)
+        if pid := process(broken, broken.config.node_names[0]):
+            kill(pid)
         load.communicate(timeout=60)
         lifecycle.wait_ready(broken.config, broken.config.node_names[0])
     done = begin("image", "load", "--name", broken.config.name, "-i", str(busybox))

@@ -209,7 +209,8 @@ def lose_power(config: Config) -> None:
     shim_pids = shims(Cluster(config)).values()
     groups = cgroups.detect()
     for pid in [told["pid"], *(p["pid"] for p in told["processes"]), *shim_pids]:
-        os.kill(pid, 9)
+        if pid:
+            os.kill(pid, 9)
     groups.kill(config.ranges.cgroup)
     for directory in (config.run, config.state):
         mounts.unmount_below(directory)

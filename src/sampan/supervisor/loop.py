@@ -237,7 +237,7 @@ class Supervisor:
         return {
             "name": process.spec.name,
             "state": process.life.state,
-            "pid": process.pid,
+            "pid": process.pid or None,  # not 0: a kill of that would be of the killer's own process group
             "restarts": process.life.restarts,
             "seconds": round(time.monotonic() - process.life.since, 1) if process.pid else 0,
             "status": process.status,
