@@ -116,19 +116,18 @@ async def test_exit_codes_and_restarts_are_real(real: Cluster) -> None:
 
 
 async def test_sigterm_comes_before_sigkill(real: Cluster) -> None:
-    polite = "trap 'echo bye; exit 0' TERM; echo polite; while true; do sleep 0.05; done"
-    await real.create(pod("web", sh(polite), restartPolicy="Never", terminationGracePeriodSeconds=20))
+    # It is ready once its trap is set: a SIGTERM before that is lost on the first process of a PID namespace.
+    polite = sh(
+        "trap 'echo bye; exit 0' TERM; touch /tmp/polite; while true; do sleep 0.05; done",
+        readinessProbe={"exec": {"command": ["ls", "/tmp/polite"]}, "periodSeconds": 1},
+    )
+    await real.create(pod("web", polite, restartPolicy="Never", terminationGracePeriodSeconds=20))
     await real.until("web", ready)
     assert real.kubelet
     worker = real.kubelet.find("default", "web")
     assert worker
     path = Path(worker.observed.containers[0].log_path)
     handle = path.open()
-    async with asyncio.timeout(
-        10
-    ):  # a SIGTERM before the trap is set is lost on the first process of a namespace
-        while "polite" not in handle.read():
-            await asyncio.sleep(0.02)
     await real.admin.delete("pods", "web", "default")
     await real.gone("web")
     assert "bye" in handle.read()
