@@ -19,9 +19,15 @@ pytestmark = pytest.mark.root
 
 
 @pytest.fixture(scope="module")
-def shop() -> Iterator[Cluster]:
+def deployed() -> Iterator[tuple[Cluster, str]]:
+    """The shop as `sampan demo` leaves it, and what that printed. Each test finds it so, in whatever order they run."""
     with cluster() as made:
-        yield made
+        yield made, sampan(made, "demo")
+
+
+@pytest.fixture
+def shop(deployed: tuple[Cluster, str]) -> Cluster:
+    return deployed[0]
 
 
 def sampan(c: Cluster, command: str, *words: str, timeout: float = 600) -> str:
@@ -50,8 +56,15 @@ def orders(c: Cluster) -> list[object]:
     return found
 
 
-def test_the_demo_prints_its_address_and_its_drawn_operation(shop: Cluster) -> None:
-    said = sampan(shop, "demo")
+def order(c: Cluster) -> list[object]:
+    """Place an order; all that are there then."""
+    eventually(lambda: _answers(c), 60)
+    fetch(f"{url(c)}/api/orders", {"product": "Oar", "quantity": 2})
+    return orders(c)
+
+
+def test_the_demo_prints_its_address_and_its_drawn_operation(deployed: tuple[Cluster, str]) -> None:
+    shop, said = deployed
     assert f"The shop is at {url(shop)}/" in said
     for told in ("kubectl → kube-apiserver", "kube-apiserver ⇢ kube-scheduler", "create deployments"):
         assert told in said
@@ -60,19 +73,21 @@ def test_the_demo_prints_its_address_and_its_drawn_operation(shop: Cluster) -> N
 
 
 def test_an_order_can_be_placed_and_survives_the_database_pod(shop: Cluster) -> None:
-    fetch(f"{url(shop)}/api/orders", {"product": "Oar", "quantity": 2})
-    placed = orders(shop)
-    assert len(placed) == 1
+    before = orders(shop)
+    placed = order(shop)
+    assert len(placed) == len(before) + 1
     shop.kubectl("delete", "pod", "shop-db-0", "--timeout=60s")
     shop.kubectl("rollout", "status", "statefulset/shop-db", "--timeout=60s")
     eventually(lambda: _answers(shop) and orders(shop) == placed, 60)
 
 
 def _answers(c: Cluster) -> bool:
+    """Whether the shop shows its orders, be there any or none."""
     try:
-        return bool(orders(c))
+        orders(c)
     except OSError:
         return False
+    return True
 
 
 def test_why_and_trace_explain_a_broken_image(shop: Cluster) -> None:
@@ -84,7 +99,7 @@ def test_why_and_trace_explain_a_broken_image(shop: Cluster) -> None:
 
 
 def test_orders_survive_a_restart_of_everything(shop: Cluster) -> None:
-    before = eventually(lambda: _answers(shop) and orders(shop), 60)
+    before = order(shop)
     lifecycle.stop(shop.config)
     lifecycle.start(Options(name=shop.config.name, state=shop.config.state))
     for workload in ("statefulset/shop-db", "deployment/shop-api", "deployment/shop-web"):
