@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sampan.engine.containers import ContainerError, state_name
 from sampan.engine.cri import status
 from sampan.engine.images.model import ImageError
-from sampan.engine.records import CREATED, CREATING, EXITED, READY, REMOVING
+from sampan.engine.records import CREATED, EXITED, READY, REMOVING
 from sampan.engine.spec import SpecError
 from sampan.engine.users import UnknownUser
 from sampan.machinery.cri import CriError, messages
@@ -76,23 +76,11 @@ async def remove(engine: Engine, request: Any) -> Any:
     return messages.RemoveContainerResponse()
 
 
-def _fits(record: Any, wanted: Any) -> bool:
-    if record.state in (CREATING, REMOVING):
-        return False
-    if wanted.id and not record.id.startswith(wanted.id):
-        return False
-    if wanted.pod_sandbox_id and not record.sandbox.startswith(wanted.pod_sandbox_id):
-        return False
-    return not wanted.HasField("state") or bool(wanted.state.state == status.container_state(record))
-
-
 def _chosen(engine: Engine, wanted: Any) -> list[Any]:
-    # The kubelet asks for one pod among all, often: labels first, as plain data.
-    labels = dict(wanted.label_selector)
     return [
         status.container_item(engine, r)
-        for r in engine.containers.records
-        if status.selected(r.config.get("labels") or {}, labels) and _fits(r, wanted)
+        for r in status.chosen(engine.containers.records, wanted, status.container_state)
+        if r.sandbox.startswith(wanted.pod_sandbox_id)
     ]
 
 

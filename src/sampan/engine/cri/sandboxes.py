@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sampan.engine.containers import CREATED_EVENT, DELETED_EVENT, STARTED_EVENT, STOPPED_EVENT
 from sampan.engine.cri import status
-from sampan.engine.records import CREATING, READY, REMOVING
+from sampan.engine.records import READY
 from sampan.engine.sandboxes import SandboxError
 from sampan.engine.shims import ShimError
 from sampan.engine.spec import limits
@@ -82,21 +82,10 @@ async def one(engine: Engine, request: Any) -> Any:
     return response
 
 
-def _fits(record: Any, wanted: Any) -> bool:
-    if record.state in (CREATING, REMOVING):
-        return False
-    if wanted.id and not record.id.startswith(wanted.id):
-        return False
-    return not wanted.HasField("state") or bool(wanted.state.state == status.sandbox_state(record))
-
-
 def _chosen(engine: Engine, wanted: Any) -> list[Any]:
-    # The kubelet asks for one pod among all, often: labels first, as plain data.
-    labels = dict(wanted.label_selector)
     return [
         status.sandbox_item(engine, r)
-        for r in engine.sandboxes.records
-        if status.selected(r.config.get("labels") or {}, labels) and _fits(r, wanted)
+        for r in status.chosen(engine.sandboxes.records, wanted, status.sandbox_state)
     ]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sampan.engine import signals
 from sampan.engine.containers import state_name
-from sampan.engine.records import READY, Container, Sandbox
+from sampan.engine.records import CREATING, READY, REMOVING, Container, Sandbox
 from sampan.machinery.cri import messages
 
 if TYPE_CHECKING:
@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 def selected(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
     """Whether labels have every pair of a selector."""
     return selector.items() <= labels.items()
+
+
+def chosen(records: Iterable[Any], wanted: Any, state: Callable[[Any], int]) -> Iterator[Any]:
+    """The records that a list with the filter `wanted` shows: those that are whole, and have its labels, id and state.
+
+    The kubelet asks for one pod among all, often: labels first, as plain data.
+    """
+    labels = dict(wanted.label_selector)
+    for record in records:
+        if not selected(record.config.get("labels") or {}, labels):
+            continue
+        if record.state in (CREATING, REMOVING) or not record.id.startswith(wanted.id):
+            continue
+        if not wanted.HasField("state") or wanted.state.state == state(record):
+            yield record
 
 
 def sandbox_state(record: Sandbox) -> int:
