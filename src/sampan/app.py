@@ -157,27 +157,31 @@ async def run_node(
     await runtime.context.network.start()
     await runtime.start()
     kubelet = _kubelet(config, network, client, runtime, sockets[:1])
+    images = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(exporter.run(), name="spans")
             tasks.create_task(runtime.serve(), name="CRI socket")
-            tasks.create_task(_serve_images(config, network, runtime), name="images' socket")
+            tasks.create_task(_serve_images(config, network, runtime, images), name="images' socket")
             tasks.create_task(_agent(config, network, client, sockets[1:]).run(), name="services and DNS")
             tasks.create_task(kubelet.run(), name="kubelet")
-            tasks.create_task(_tell_ready(kubelet), name="readiness")
+            tasks.create_task(_tell_ready(kubelet, images), name="readiness")
     finally:
         await runtime.close()
         await client.close()
 
 
-async def _serve_images(config: Config, network: NodeNetwork, runtime: Engine) -> None:
-    """Serve images and builds, with the Docker Engine API's paths, until cancelled."""
+async def _serve_images(
+    config: Config, network: NodeNetwork, runtime: Engine, listening: asyncio.Event
+) -> None:
+    """Serve images and builds, with the Docker Engine API's paths, until cancelled; tells when it listens."""
     from sampan.engine.docker import server
     from sampan.engine.docker.face import Face
 
     listener = await server.serve(
         Face(runtime.context.images), config.node_run(network.name) / "engine.sock", 0o600
     )
+    listening.set()
     try:
         await asyncio.Event().wait()
     finally:
@@ -252,8 +256,10 @@ def _kubelet(
     )
 
 
-async def _tell_ready(kubelet: Kubelet) -> None:
+async def _tell_ready(kubelet: Kubelet, images: asyncio.Event) -> None:
+    """Ready is a node that is Ready in the cluster and whose images' socket answers (CRI's does before both)."""
     await kubelet.registration.ready.wait()
+    await images.wait()
     service.notify(ready=True, status="the node is Ready")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.conftest import SAMPAN
+from tests.cluster.waiting import eventually
 from tests.faults.killer import chances
 from tests.faults.load import deploy, kill, options, process
 
@@ -66,17 +67,18 @@ def test_commands_killed_at_any_moment(broken: Cluster, words: tuple[str, ...]) 
 @pytest.mark.campaign
 def test_loads_of_images_killed_at_any_moment(broken: Cluster, busybox: Path) -> None:
     """The node too: what is half loaded is loaded again, and no half of anything stays."""
-    chance = chances()
+    chance, node = chances(), broken.config.node_names[0]
     for _ in range(8):
         subprocess.run(
             [*SAMPAN, "image", "rm", "--name", broken.config.name, "busybox:1"], capture_output=True
         )
         load = begin("image", "load", "--name", broken.config.name, "-i", str(busybox))
         time.sleep(chance.uniform(0.1, 0.5))
-        if pid := process(broken, broken.config.node_names[0]):
-            kill(pid)
+        kill(pid := process(broken, node))
         load.communicate(timeout=60)
-        lifecycle.wait_ready(broken.config, broken.config.node_names[0])
+        # Ready may still be said of the one that was killed.
+        eventually(lambda: process(broken, node) not in (0, pid))
+        lifecycle.wait_ready(broken.config, node)
     done = begin("image", "load", "--name", broken.config.name, "-i", str(busybox))
     said, _ = done.communicate(timeout=60)
     assert done.returncode == 0, said
