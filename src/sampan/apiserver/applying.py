@@ -32,7 +32,7 @@ class Applier:
         kind = call.resource
         applied = await self._wanted(call, kind)
         who = managers.manager(call, "Apply")
-        node = schemas.node(kind.group, kind.version, kind.kind)
+        node = schemas.node_of(kind)
         if not call.subresource and not await self._server.store.get(call.key):
             await self._server.writer.check_create(call)
             return await self._create(call, applied, who, node)

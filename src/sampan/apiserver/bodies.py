@@ -112,7 +112,7 @@ def typed(call: Call, obj: Object, kind: Kind) -> Object:
     """
     begin = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
     try:
-        found = schemas.decode(obj, kind.group, kind.version, kind.kind)
+        found = schemas.decode_of(kind, obj)
     except schemas.DecodeError as e:
         raise errors.bad_request(f"{begin}{e}") from e
     found.obj.setdefault("metadata", {})

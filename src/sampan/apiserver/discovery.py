@@ -28,14 +28,14 @@ AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLi
 class Discovery:
     def __init__(self, server: ApiServer):
         self._server = server
-        self._aggregated: dict[str, tuple[bytes, str]] = {}
+        self._aggregated: dict[tuple[str, int], tuple[bytes, str]] = {}
 
     def paths(self) -> list[str]:
         """The path of each group and version."""
         found = {
-            f"/apis/{k.group}/{k.version}" if k.group else f"/api/{k.version}" for k in self._server.kinds
+            f"/apis/{k.group}/{k.version}" if k.group else f"/api/{k.version}" for k in self._server.catalog
         }
-        return sorted(found | {f"/apis/{k.group}" for k in self._server.kinds if k.group})
+        return sorted(found | {f"/apis/{k.group}" for k in self._server.catalog if k.group})
 
     def answer(self, call: Call, path: str) -> Answer:
         words = path.split("/")[1:]
@@ -63,17 +63,17 @@ class Discovery:
         return Made({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 
     def _names(self) -> list[str]:
-        return list(dict.fromkeys(k.group for k in self._server.kinds))
+        return list(dict.fromkeys(k.group for k in self._server.catalog))
 
     def _group(self, group: str) -> Object:
-        versions = dict.fromkeys(k.version for k in self._server.kinds if k.group == group and group)
+        versions = dict.fromkeys(k.version for k in self._server.catalog if k.group == group and group)
         found = [{"groupVersion": f"{group}/{v}", "version": v} for v in versions]
         if not found:
             raise errors.no_such_path()
         return {"name": group, "versions": found, "preferredVersion": found[0]}
 
     def _resources(self, group: str, version: str) -> Answer:
-        kinds = [k for k in self._server.kinds if (k.group, k.version) == (group, version)]
+        kinds = [k for k in self._server.catalog if (k.group, k.version) == (group, version)]
         if not kinds:
             raise errors.no_such_path()
         resources = [r for k in kinds for r in (_resource(k), *(_subresource(k, s) for s in k.subresources))]
@@ -89,7 +89,9 @@ class Discovery:
     # Aggregated
 
     def _aggregate(self, call: Call, root: str) -> Answer:
-        if root not in self._aggregated:
+        question = (root, self._server.catalog.version)
+        if question not in self._aggregated:
+            self._aggregated = {k: v for k, v in self._aggregated.items() if k[1] == question[1]}
             groups = [g for g in self._names() if bool(g) == (root == "apis")]
             data = orjson.dumps(
                 {
@@ -99,18 +101,18 @@ class Discovery:
                     "items": [self._group_discovery(g) for g in groups],
                 }
             )
-            self._aggregated[root] = (data, '"' + hashlib.sha256(data).hexdigest().upper() + '"')
-        data, tag = self._aggregated[root]
+            self._aggregated[question] = (data, '"' + hashlib.sha256(data).hexdigest().upper() + '"')
+        data, tag = self._aggregated[question]
         headers = {"content-type": AGGREGATED, "etag": tag, "vary": "Accept", "cache-control": "public"}
         if call.headers.get("if-none-match") == tag:
             return Response(304, b"", headers)
         return Response(200, data, headers)
 
     def _group_discovery(self, group: str) -> Object:
-        versions = dict.fromkeys(k.version for k in self._server.kinds if k.group == group)
+        versions = dict.fromkeys(k.version for k in self._server.catalog if k.group == group)
         found: Object = {"metadata": {"name": group} if group else {}, "versions": []}
         for version in versions:
-            kinds = [k for k in self._server.kinds if (k.group, k.version) == (group, version)]
+            kinds = [k for k in self._server.catalog if (k.group, k.version) == (group, version)]
             resources = [self._resource_discovery(k) for k in kinds]
             found["versions"].append({"version": version, "resources": resources, "freshness": "Current"})
         return found

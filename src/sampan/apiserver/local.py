@@ -14,7 +14,6 @@ from sampan.apiserver.call import Answer, Call, Made, Many, One, Seen, Stream, U
 from sampan.apiserver.reading import SLICE
 from sampan.apiserver.routing import selected
 from sampan.client.api import Change, Listing, PatchType, Propagation, Unavailable
-from sampan.kinds import registry
 from sampan.kinds.kind import Kind
 from sampan.machinery.objects import Object
 
@@ -40,7 +39,7 @@ class LocalClient:
 
     def _call(self, verb: str, kind: str, namespace: str = "", name: str = "", **query: str) -> Call:
         try:
-            found = registry.find(kind)
+            found = self._server.catalog.find(kind)
         except KeyError as e:
             raise errors.no_such_path() from e
         call = Call(

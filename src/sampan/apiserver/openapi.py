@@ -39,7 +39,8 @@ _STATUS = "io.k8s.apimachinery.pkg.apis.meta.v1.Status"
 
 class OpenApi:
     def __init__(self, server: ApiServer):
-        self._kinds = server.kinds
+        self._kinds = server.catalog
+        # By the document's URL, whose hash changes with the kinds in it.
         self._documents: dict[str, bytes] = {}
 
     async def answer(self, call: Call, path: str) -> Answer:
@@ -62,19 +63,30 @@ class OpenApi:
 
     def _url(self, root: str) -> str:
         described = "described" if find_spec("kubernetes_validate") else "plain"
-        resources = ",".join(k.resource for k in self._kinds if _root(k) == root)
+        resources = ",".join(_printed(k) for k in self._kinds if root == "v2" or _root(k) == root)
         digest = hashlib.sha256(f"{RELEASE} {described} {resources}".encode()).hexdigest().upper()
         return f"/openapi/v3/{root}?hash={digest}"
 
     async def _document(self, call: Call, root: str) -> Response:
-        if root not in self._documents:
-            self._documents[root] = await asyncio.to_thread(_made, self._kinds, root)
-        data, headers = self._documents[root], {"content-type": "application/json", "vary": "accept-encoding"}
+        url = self._url(root)
+        if url not in self._documents:
+            made = await asyncio.to_thread(_made, self._kinds.kinds, root)
+            stale = f"{url.partition('?')[0]}?"
+            self._documents = {u: d for u, d in self._documents.items() if not u.startswith(stale)}
+            self._documents[url] = made
+        data, headers = self._documents[url], {"content-type": "application/json", "vary": "accept-encoding"}
         if "hash" in call.query:
             headers["cache-control"] = "public, immutable"
         if "gzip" in call.headers.get("accept-encoding", ""):
             return Response(200, data, {**headers, "content-encoding": "gzip"})
         return Response(200, await asyncio.to_thread(zlib.decompress, data, 31), headers)
+
+
+def _printed(kind: Kind) -> str:
+    """What tells a kind's document from that of another: of a custom kind the schema too."""
+    if kind.schema is None:
+        return kind.resource
+    return kind.resource + hashlib.sha256(orjson.dumps(kind.schema)).hexdigest()
 
 
 def _root(kind: Kind) -> str:
@@ -83,9 +95,10 @@ def _root(kind: Kind) -> str:
 
 def _made(kinds: tuple[Kind, ...], root: str) -> bytes:
     """A document, gzip-compressed."""
-    definitions = upstream.definitions(descriptions=True) or schemas.definitions()
     two = root == "v2"
     chosen = [k for k in kinds if two or _root(k) == root]
+    definitions = dict(upstream.definitions(descriptions=True) or schemas.definitions())
+    definitions |= {schemas.defined_name(k) or "": k.schema for k in chosen if k.schema is not None}
     prefix = _V2 if two else _V3
     info = {"title": "Kubernetes", "version": RELEASE}
     paths: Object = {}
@@ -104,6 +117,8 @@ def _named(kind: Kind) -> Iterator[str]:
     """The definitions that a kind's endpoints speak of."""
     yield _OPTIONS
     yield _STATUS
+    if kind.schema is not None and (own := schemas.defined_name(kind)):
+        yield own
     for version, name in ((kind.api_version, kind.kind), *_bodies(kind)):
         group, _, short = version.rpartition("/")
         if found := schemas.name_of(group, short, name):
@@ -175,7 +190,7 @@ class _Operations:
         self._kind = {"group": kind.group, "version": kind.version, "kind": kind.kind}
         self._verbs = kind.verbs
         self._two = two
-        name = schemas.name_of(kind.group, kind.version, kind.kind)
+        name = schemas.defined_name(kind)
         self._schema = {"$ref": prefix + name} if name else {"type": "object"}
 
     def all(self) -> Object:

@@ -52,7 +52,7 @@ async def change_of(call: Call, kind: Kind) -> Callable[[Object], Object]:
         raise errors.too_large(f"{MOST_OPERATIONS} operations in a JSON patch")
     if media != JSON_PATCH and not isinstance(patch, dict):
         raise errors.bad_request(f"error decoding patch: a {media} must be an object")
-    node = schemas.node(kind.group, kind.version, kind.kind)
+    node = schemas.node_of(kind)
 
     def apply(obj: Object) -> Object:
         try:

@@ -5,13 +5,11 @@ Source: k8s.io/apiserver pkg/endpoints/request/requestinfo.go, and the API conve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from sampan.apiserver import errors
 from sampan.apiserver.call import Call
+from sampan.apiserver.catalog import Catalog
 from sampan.client.api import ApiError
 from sampan.http.messages import Request, query
-from sampan.kinds.kind import Kind
 
 _VERBS = {
     "GET": "get",
@@ -30,9 +28,8 @@ PROXIES = ("proxy",)
 class Routes:
     """The resources served, by group, version and plural."""
 
-    def __init__(self, kinds: Iterable[Kind]):
-        self._kinds = {(k.group, k.version, k.plural): k for k in kinds}
-        self._versions = {(k.group, k.version) for k in self._kinds.values()}
+    def __init__(self, catalog: Catalog):
+        self._catalog = catalog
 
     def call(self, request: Request) -> Call:
         """The call that a request makes; its `fault` is 404 where no resource is served, 405 for an unknown method."""
@@ -60,7 +57,7 @@ class Routes:
             words = words[1:]
         if words[0] == "namespaces" and len(words) > 2 and words[2] not in _OF_NAMESPACES:
             call.namespace, words = words[1], words[2:]
-        found = self._kinds.get((group, version, words[0]))
+        found = self._catalog.served(group, version, words[0])
         if not found or (call.namespace and not found.namespaced):
             raise errors.no_such_path()
         call.kind = found
@@ -72,9 +69,6 @@ class Routes:
             if (len(words) > 3 and words[2] not in PROXIES) or words[2] not in found.subresources:
                 raise errors.no_such_path()
         call.verb = _verb(call, watching)
-
-    def served(self, group: str, version: str) -> bool:
-        return (group, version) in self._versions
 
 
 def _rest(path: str, words: list[str]) -> str:

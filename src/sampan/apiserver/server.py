@@ -10,6 +10,7 @@ from typing import Any
 from sampan.apiserver import addresses, aggregation, bootstrap, chain, errors, housekeeping, rbac
 from sampan.apiserver.admission import Admission
 from sampan.apiserver.call import User
+from sampan.apiserver.catalog import Catalog
 from sampan.apiserver.codec import Decoded
 from sampan.apiserver.deleting import Deleter
 from sampan.apiserver.kubelets import Kubelets
@@ -34,7 +35,6 @@ from sampan.apiserver.writing import Writer
 from sampan.client.api import ApiError, Client
 from sampan.host import trace
 from sampan.http.messages import BodyTooLarge, Request, Response
-from sampan.kinds import registry
 from sampan.store.api import Store
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ class ApiServer:
     def __init__(self, store: Store, settings: Settings):
         self.store = store
         self.settings = settings
-        self.kinds = registry.builtin()
-        self.routes = Routes(self.kinds)
+        self.catalog = Catalog()
+        self.routes = Routes(self.catalog)
         self.decoded = Decoded()
         self.moments = Moments()
         self.metrics = Metrics()

@@ -202,7 +202,7 @@ def _track(call: Call, old: Object, obj: Object) -> None:
         del meta["managedFields"]
     elif before and given in (None, before):
         kind = call.resource
-        node = schemas.node(kind.group, kind.version, kind.kind)
+        node = schemas.node_of(kind)
         meta["managedFields"] = managers.entries(
             managers.updated(old, obj, node, managers.manager(call, "Update"))
         )

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sampan.machinery.objects import Object
+
+if TYPE_CHECKING:
+    from sampan.kinds.schemas import Decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,10 @@ class Kind:
     from_storage: Callable[[Object], Object] = _same
     # The kind of lists, where it is not the kind with `List` at the end.
     list_kind: str = ""
+    # What a custom kind brings itself, and built-in ones have shipped (`kinds.schemas`): its OpenAPI schema, and how a
+    # body that a client sent comes into the form that is stored.
+    schema: Mapping[str, Any] | None = None
+    decode: Callable[[Object], Decoded] | None = None
 
     @property
     def api_version(self) -> str:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sampan.kinds.kind import Kind
 from sampan.machinery import quantities, times
 from sampan.machinery.objects import Object
 
@@ -54,6 +55,13 @@ def name_of(group: str, version: str, kind: str) -> str | None:
     return _names().get((group, version, kind))
 
 
+def defined_name(kind: Kind) -> str | None:
+    """The name of a kind's definition, whatever brought it: `com.example.v1.Boat` for a custom one."""
+    if kind.schema is None:
+        return name_of(kind.group, kind.version, kind.kind)
+    return ".".join((*reversed(kind.group.split(".")), kind.version, kind.kind))
+
+
 def of(group: str, version: str, kind: str) -> Schema | None:
     name = name_of(group, version, kind)
     return None if name is None else definitions()[name]
@@ -70,6 +78,13 @@ class Decoded:
     def faults(self) -> list[str]:
         """The unknown fields as a strict reader's error or a warning says them."""
         return [f'unknown field "{path}"' for path in self.unknown]
+
+
+def decode_of(kind: Kind, obj: Object) -> Decoded:
+    """What a client sent as it is stored, whatever brought the kind's schema. Raises DecodeError."""
+    if kind.decode:
+        return kind.decode(obj)
+    return decode(obj, kind.group, kind.version, kind.kind)
 
 
 def decode(obj: Object, group: str, version: str, kind: str) -> Decoded:
@@ -258,6 +273,13 @@ class Node:
     def _resolved(self) -> Schema:
         reference = self.schema.get("$ref")
         return definitions()[reference] if reference else self.schema
+
+
+def node_of(kind: Kind) -> Node:
+    """The root of a kind's schema, whatever brought it."""
+    if kind.schema is not None:
+        return Node(dict(kind.schema))
+    return node(kind.group, kind.version, kind.kind)
 
 
 def node(group: str, version: str, kind: str) -> Node:
