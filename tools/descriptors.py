@@ -26,13 +26,17 @@ from grpc_tools import protoc
 VERSION = "v0.37.2"
 DATA = Path(__file__).parent.parent / "src" / "sampan" / "machinery" / "data"
 CRI = "k8s.io/cri-api/pkg/apis/runtime/v1/api.proto"
+ETCD = "go.etcd.io/etcd/api/v3"
+ETCD_VERSION = "v3.7.0"
 # Versions of API groups that are served, or that clients send.
 SERVED = ("v1", "v2")
+# PodGroup and Workload are beta in 1.37.
+BETA = ("k8s.io/api/scheduling/v1beta1/generated.proto",)
 
 
-def module(name: str) -> Path:
+def module(name: str, version: str = VERSION) -> Path:
     """The directory of a Go module's source, downloaded where it is not in the cache."""
-    command = ["go", "mod", "download", "-json", f"{name}@{VERSION}"]
+    command = ["go", "mod", "download", "-json", f"{name}@{version}"]
     found = subprocess.run(command, check=True, capture_output=True, cwd=tempfile.gettempdir()).stdout
     return Path(json.loads(found)["Dir"])
 
@@ -101,6 +105,25 @@ def differences(root: Path, found: FileDescriptorSet) -> dict[str, dict[str, Any
     return listed
 
 
+# What etcd's files say for other programs than a client: imports of those options, the options, the services.
+FOREIGN = re.compile(
+    r'^import "(?!etcd/api/(?:mvccpb|authpb)/)[^"]*";$|^\s*option \([^;{]*(?:;|\{.*?^\s*\};)'
+    r"|^service \w+ \{.*?^\}|\s*\[\(versionpb[^\]]*\]",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def etcd(root: Path) -> FileDescriptorSet:
+    """The messages of etcd's API."""
+    source = module(ETCD, ETCD_VERSION)
+    names = ("mvccpb/kv.proto", "authpb/auth.proto", "etcdserverpb/rpc.proto")
+    for name in names:
+        target = root / "etcd" / "api" / name
+        target.parent.mkdir(parents=True)
+        target.write_text(FOREIGN.sub("", (source / name).read_text()))
+    return compiled(root, [f"etcd/api/{name}" for name in names])
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -108,9 +131,10 @@ def main() -> None:
         for name in ("api", "apimachinery", "cri-api"):
             (root / "k8s.io" / name).symlink_to(module(f"k8s.io/{name}"))
         write("cri.binpb.zst", compiled(root, [CRI]))
+        write("etcd.binpb.zst", etcd(root))
         api = root / "k8s.io" / "api"
         files = [f"k8s.io/api/{p.relative_to(api)}" for p in sorted(api.glob("*/v*/generated.proto"))]
-        kept = [f for f in files if f.split("/")[3] in SERVED]
+        kept = [f for f in files if f.split("/")[3] in SERVED or f in BETA]
         kubernetes = compiled(root, kept)
         write("kubernetes.binpb.zst", kubernetes)
         text = json.dumps(differences(root, kubernetes), separators=(",", ":"), sort_keys=True)

@@ -195,6 +195,31 @@ async def test_priority_comes_from_the_class(cluster: Cluster) -> None:
     assert "no PriorityClass with name none was found" in str(missing)
 
 
+async def test_a_pod_group_has_the_priority_of_its_class(cluster: Cluster) -> None:
+    rank = {
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": "high"},
+        "value": 9,
+    }
+    await cluster.admin.create("priorityclasses.scheduling.k8s.io", rank)
+    group: Object = {
+        "apiVersion": "scheduling.k8s.io/v1beta1",
+        "kind": "PodGroup",
+        "metadata": {"name": "gang", "namespace": "default"},
+        "spec": {"schedulingPolicy": {"gang": {"minCount": 2}}, "priorityClassName": "high"},
+    }
+    made = await cluster.admin.create("podgroups.scheduling.k8s.io", group)
+    assert made["spec"]["priority"] == 9
+    other = {
+        **group,
+        "metadata": {"name": "other", "namespace": "default"},
+        "spec": {**made["spec"], "priority": 7},
+    }
+    answer = await refused(cluster.admin.create("podgroups.scheduling.k8s.io", other))
+    assert "must match the priority computed (9)" in str(answer)
+
+
 async def test_a_budget_puts_an_eviction_off(cluster: Cluster) -> None:
     admin = cluster.admin
     await cluster.account()

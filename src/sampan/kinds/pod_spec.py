@@ -40,6 +40,7 @@ def validate(spec: Object, path: str) -> list[Invalid]:
     found += tolerations(spec.get("tolerations") or [], f"{path}.tolerations")
     found += _spread(spec.get("topologySpreadConstraints") or [], f"{path}.topologySpreadConstraints")
     found += _aliases(spec.get("hostAliases") or [], f"{path}.hostAliases")
+    found += _group(spec.get("schedulingGroup"), f"{path}.schedulingGroup.podGroupName")
     return found + _gates(spec, path)
 
 
@@ -53,6 +54,16 @@ def _policies(spec: Object, path: str) -> list[Invalid]:
         at = f"{path}.activeDeadlineSeconds"
         found.append(faults.invalid(at, deadline, "must be between 1 and 2147483647, inclusive"))
     return found + faults.not_negative(f"{path}.terminationGracePeriodSeconds", _grace(spec))
+
+
+def _group(group: Object | None, path: str) -> list[Invalid]:
+    """Faults of the reference to the PodGroup that a pod is scheduled with."""
+    if group is None:
+        return []
+    name = group.get("podGroupName")
+    if name is None:
+        return [faults.invalid(path, None, "must specify one of: `podGroupName`")]
+    return faults.each_invalid(path, name, names.dns_subdomain(name))
 
 
 def _grace(spec: Object) -> int | None:

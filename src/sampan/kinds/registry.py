@@ -26,7 +26,8 @@ MODULES = (
     "node_metrics", "pod_metrics", "ingress", "ingress_class", "network_policy", "runtime_class",
     "pod_disruption_budget",
     # rbac.authorization.k8s.io, scheduling.k8s.io
-    "cluster_role", "cluster_role_binding", "role", "role_binding", "priority_class",
+    "cluster_role", "cluster_role_binding", "role", "role_binding", "priority_class", "pod_group",
+    "workload",
     # storage.k8s.io
     "csi_driver", "csi_node", "csi_storage_capacity", "storage_class", "volume_attachment",
     "volume_attributes_class",

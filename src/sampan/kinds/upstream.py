@@ -15,6 +15,8 @@ from typing import Any
 RELEASE = "v1.37.0"
 _SERVED = re.compile(
     r"io\.k8s\.(api\.\w+\.v[12]|apimachinery|apiextensions-apiserver|kube-aggregator)\b(?!(alpha|beta))"
+    # PodGroup and Workload: beta in 1.37.
+    r"|io\.k8s\.api\.scheduling\.v1beta1\."
 )
 
 

@@ -44,6 +44,7 @@ class Row(NamedTuple):
 MUTATING: tuple[Row, ...] = (
     Row(service_account.mutate, "pods", "create"),
     Row(pod_priority.mutate, "pods", "create"),
+    Row(pod_priority.mutate_group, "podgroups.scheduling.k8s.io", "create"),
     Row(pod_tolerations.mutate, "pods", "create"),
     Row(node_taint.mutate, "nodes", "create"),
     Row(default_storage_class.mutate, "persistentvolumeclaims", "create"),
