@@ -1,4 +1,4 @@
-"""What `./dev test`, `./dev bench` and `./dev check` run."""
+"""What `./dev test`, `./dev bench`, `./dev check` and `./dev conformance` run."""
 
 from __future__ import annotations
 
@@ -46,9 +46,16 @@ def bench(words: list[str]) -> int:
     return python("-m", "bench", *words)
 
 
+def conformance(words: list[str]) -> int:
+    from tools.conformance import run
+
+    return run.main(words)
+
+
 def main() -> int:
     command, *words = sys.argv[1:]
-    return {"check": lambda: check(), "test": lambda: test(words), "bench": lambda: bench(words)}[command]()
+    commands = {"test": test, "bench": bench, "conformance": conformance}
+    return check() if command == "check" else commands[command](words)
 
 
 if __name__ == "__main__":
