@@ -90,7 +90,7 @@ async def kubelet(cluster: Cluster) -> AsyncIterator[Kubelet]:
     """A node `n` with pod `p` on it."""
     kubelet, keys = Kubelet(), cluster.pki
     sock = http.listen("127.0.0.1", 0)
-    tls = server_context(keys.server("kubelet", ["127.0.0.1"]), client_ca=keys.ca)
+    tls = server_context(keys.server("kubelet", ["n"]), client_ca=keys.ca)
     server = await http.serve(kubelet.handle, sockets=[sock], tls=tls)
     client = keys.client("kubelet-client", "kube-apiserver-kubelet-client")
     cluster.api.settings = replace(
@@ -114,6 +114,20 @@ async def test_logs(cluster: Cluster, kubelet: Kubelet) -> None:
     assert ran.out == "first\nsecond\n"
     assert kubelet.asked == ["/containerLogs/default/p/c?timestamps=true&tailLines=2"]
     assert kubelet.callers == ["kube-apiserver-kubelet-client"]
+
+
+async def test_a_node_that_reports_the_address_of_another_is_not_spoken_to(
+    cluster: Cluster, kubelet: Kubelet
+) -> None:
+    """The kubelet there answers with a certificate of the same authority, but not for the name `other`."""
+    admin = cluster.admin
+    status = (await admin.get("nodes", "n"))["status"]
+    await admin.create("nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "other"}})
+    await admin.patch("nodes", "other", "", {"status": status}, subresource="status")
+    status, said = await cluster.ask("GET", "/api/v1/nodes/other/proxy/pods")
+    assert status == 503
+    assert "certificate" in said["message"].lower() or "hostname" in said["message"].lower(), said
+    assert kubelet.asked == []
 
 
 async def test_exec_passes_streams_and_exit_status(cluster: Cluster, kubelet: Kubelet) -> None:

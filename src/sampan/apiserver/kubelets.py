@@ -43,7 +43,7 @@ _ADDRESS_TYPES = ("InternalIP", "ExternalIP", "Hostname")
 class Kubelets:
     def __init__(self, server: ApiServer):
         self._server = server
-        self._clients: dict[str, HttpClient] = {}
+        self._clients: dict[tuple[str, str], HttpClient] = {}
         self._proxied: dict[str, HttpClient] = {}
 
     async def close(self) -> None:
@@ -65,16 +65,18 @@ class Kubelets:
             )
         port = get(node, "status.daemonEndpoints.kubeletEndpoint.Port", PORT)
         host = f"[{address}]" if ":" in address else address
-        return self._kubelet(f"https://{host}:{port}")
+        return self._kubelet(name, f"https://{host}:{port}")
 
-    def _kubelet(self, base: str) -> HttpClient:
-        found = self._clients.get(base)
+    def _kubelet(self, name: str, base: str) -> HttpClient:
+        """A client that speaks only to the holder of the node's own certificate: a node reports its own address,
+        and might give another's."""
+        found = self._clients.get((name, base))
         if found is None:
             kubelets = self._server.settings.kubelets
             if kubelets is None:
                 raise errors.internal("this API server was given no certificate to speak to kubelets with")
             tls = client_context(ca=kubelets.authority, pair=kubelets.certificate, key=kubelets.key)
-            found = self._clients[base] = HttpClient(base, tls=tls)
+            found = self._clients[name, base] = HttpClient(base, tls=tls, server_name=name)
         return found
 
     async def proxied(self, base: str) -> HttpClient:

@@ -27,8 +27,8 @@ class HttpClient:
 
     `headers` go with every request. A connection unused for `idle` seconds is not used again. With `at_once`, so many
     requests at most wait for their response's head; more wait for their turn, where each would open a connection of
-    its own. Everything here raises ConnectionError where there is no answer, and TimeoutError where there is none in
-    time.
+    its own. The server's certificate must be for `server_name` where one is given, else for the host. Everything here
+    raises ConnectionError where there is no answer, and TimeoutError where there is none in time.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class HttpClient:
         idle: float = 60.0,
         headers: Mapping[str, str] | None = None,
         at_once: int = 0,
+        server_name: str = "",
     ) -> None:
         parts = urlsplit(base)
         if parts.scheme not in ("http", "https", "unix"):
@@ -48,6 +49,7 @@ class HttpClient:
         self.timeout = timeout
         self._path = unquote(parts.path) if parts.scheme == "unix" else ""
         self._host = parts.hostname or "localhost"
+        self._name = server_name or self._host
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
         self._headers = {"host": parts.netloc.rpartition("@")[2] or "localhost", **(headers or {})}
@@ -136,7 +138,7 @@ class HttpClient:
                     self._host,
                     self._port,
                     ssl=self._tls,
-                    server_hostname=self._host if self._tls else None,
+                    server_hostname=self._name if self._tls else None,
                 )
         except TimeoutError:
             raise
