@@ -1,8 +1,9 @@
 """Load over HTTP from a process of its own, so that what the server uses is the server's alone.
 
 `python -m bench.load SPEC` reads one JSON object: url, files of the CA and the client's certificate, connections,
-seconds or a number of requests, and the request: method, target, body. `{n}` in target and body is a number that
-no other request has. It prints how many were answered, the seconds that took, and the latencies' quantiles.
+seconds or a number of requests, and the request: method, target, media type and body. In target and body, `{n}` is a
+number that no other request has, `{m}` that number modulo `modulo`, and `{t}` the time now. It prints how many were
+answered, the seconds that took, and the latencies' quantiles.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Job:
     requests: int = 0
     seconds: float = 3.0
     first: int = 0
+    media: str = "application/json"
+    modulo: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +67,16 @@ async def work(job: Job) -> Outcome:
     begun = time.perf_counter()
     until = begun + (60.0 if job.requests else job.seconds)
     last = job.first + job.requests if job.requests else 1 << 60
-    media = "application/merge-patch+json" if job.method == "PATCH" else "application/json"
+    headers = {"content-type": job.media} if job.body else None
+
+    def filled(text: str, n: int) -> str:
+        found = text.replace("{n}", str(n)).replace("{m}", str(n % job.modulo))
+        return found.replace("{t}", str(time.monotonic_ns()))
 
     async def connection() -> None:
         while time.perf_counter() < until and (n := next(numbers)) < last:
             start = time.perf_counter()
-            target, body = job.target.replace("{n}", str(n)), job.body.replace("{n}", str(n)).encode()
-            headers = {"content-type": media} if body else None
+            target, body = filled(job.target, n), filled(job.body, n).encode()
             async with await client.request(job.method, target, headers=headers, body=body) as response:
                 answer = await response.read()
             if response.status >= 300:

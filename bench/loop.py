@@ -93,7 +93,10 @@ def _load(job: Job) -> None:
         ("PATCH", f"{pods}/new-{{n}}", '{"metadata":{"labels":{"step":"two"}}}', 500),
         ("DELETE", f"{pods}/new-{{n}}?gracePeriodSeconds=0", "", 500),
     ):
-        put(Job(job.url, job.ca, job.certificate, method, target, body, connections=4, requests=count))
+        media = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        put(
+            Job(job.url, job.ca, job.certificate, method, target, body, 4, requests=count, media=media),
+        )
 
 
 # The objects, as the API server stores them
