@@ -625,6 +625,24 @@ def test_what_a_node_cannot_keep_is_refused_not_run_otherwise(space: Space) -> N
     assert space.get("pod", "windows")["status"]["reason"] == "PodOSNotSupported"
 
 
+def test_a_pod_that_was_bound_past_the_scheduler_and_does_not_fit_fails(space: Space) -> None:
+    node = space.kubectl("get", "nodes", "-o", "name").split()[0].removeprefix("node/")
+    container = "containers: [{name: main, image: 'busybox:1', command: [sleep, '600'],"
+    space.apply(
+        pod("big", f"nodeName: {node}\n{container} resources: {{requests: {{cpu: 900}}}}}}]"),
+        pod("first", f"nodeName: {node}\n{container} ports: [{{containerPort: 80, hostPort: 18080}}]}}]"),
+    )
+    space.kubectl("wait", "--for=condition=Ready", "pod/first", "--timeout=30s")
+    space.apply(
+        pod("second", f"nodeName: {node}\n{container} ports: [{{containerPort: 80, hostPort: 18080}}]}}]")
+    )
+    for name in ("big", "second"):
+        space.kubectl("wait", "--for=jsonpath={.status.phase}=Failed", f"pod/{name}", "--timeout=30s")
+    eventually(lambda: "OutOfcpu" in reasons(space, "big"))
+    eventually(lambda: "NodePorts" in reasons(space, "second"))
+    assert "free ports" in space.get("pod", "second")["status"]["message"]
+
+
 # Names, networks and namespaces
 
 

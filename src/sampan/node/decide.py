@@ -109,13 +109,9 @@ class Situation:
 
 DEADLINE = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
-SYSTEM = ("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
-
 
 def decide(s: Situation) -> Decision:
     """The running stage."""
-    if (s.pod["spec"].get("os") or {}).get("name", "linux") != "linux":
-        return Decision(end=SYSTEM)
     left = _deadline(s)
     if left is not None and left <= 0:
         return Decision(end=DEADLINE)

@@ -21,7 +21,7 @@ from sampan.client.watching import follow
 from sampan.host.cgroups import Cgroups
 from sampan.machinery.cri import Cri, CriError
 from sampan.machinery.objects import Object
-from sampan.node import etc, garbage, machine, node_object
+from sampan.node import admission, etc, garbage, machine, node_object
 from sampan.node.cgroups import PodCgroups
 from sampan.node.configs import Host
 from sampan.node.context import Context
@@ -98,6 +98,7 @@ class Kubelet:
             root=root,
             allocatable=allocatable,
             clock=time.time,
+            admit=self._admit,
         )
         self.context.volumes.appeared = self._wake
         self.workers: dict[str, Worker] = {}
@@ -181,6 +182,16 @@ class Kubelet:
                 worker = Worker(self.context, worker.pod, removed=worker.removed)
                 self.workers[worker.uid] = worker
         self.workers.pop(worker.uid, None)
+
+    async def _admit(self, pod: Object) -> admission.Refusal | None:
+        """Whether the node takes a pod beside those that it has taken; labels may be newer than the Node known here."""
+        uid = pod["metadata"]["uid"]
+        others = [w.pod for w in self.workers.values() if w.uid != uid and w.takes_room]
+        node = self.registration.node or await self.client.get("nodes", self.name)
+        refused = admission.refusal(pod, others, node)
+        if refused and refused[0] == admission.AFFINITY:
+            return admission.refusal(pod, others, await self.client.get("nodes", self.name))
+        return refused
 
     def _wake(self, uid: str) -> None:
         if uid in self.workers:

@@ -37,7 +37,6 @@ class Registration:
         self._round = 0
         self._now = asyncio.Event()
         self.ready = asyncio.Event()  # set once the API has the node as Ready
-        self.ready = asyncio.Event()
 
     @property
     def node(self) -> Object:

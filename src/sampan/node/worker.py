@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from contextlib import AbstractContextManager
 from typing import Any
 
+from sampan.client.api import ApiError, Unavailable
 from sampan.host import trace
 from sampan.machinery.cri import CriError, messages
 from sampan.machinery.objects import Object, changed
@@ -59,6 +60,8 @@ class Worker:
         self.cause = trace.parse(cause)
         self._wake = asyncio.Event()
         self._looked = False
+        # Whether the node took the pod; None until it was asked.
+        self._admitted = True if (pod.get("status") or {}).get("startTime") else None
         self._adopted = False
         self._starting = False
         self._stopping: set[str] = set()
@@ -111,6 +114,11 @@ class Worker:
     def deleted(self) -> bool:
         return self.removed or bool(self.pod["metadata"].get("deletionTimestamp"))
 
+    @property
+    def takes_room(self) -> bool:
+        """Whether the pod counts against what the node has."""
+        return bool(self._admitted) and not self._ended
+
     # The loop.
 
     async def run(self) -> None:
@@ -162,6 +170,9 @@ class Worker:
             log.warning("pod %s: %s", names.full_name(self.pod), e)
             self._looked = False
             return False
+        if self._admitted is None and not await self._admit():
+            self._looked = False
+            return False
         self._probe()
         sandbox = self.observed.sandbox
         if sandbox and not self._starting:
@@ -170,6 +181,21 @@ class Worker:
             self._adopted = True
             if self.observed.sandboxes and not self.deleted and not pods.is_terminal(self.pod):
                 self._job(self._adopt())
+        return True
+
+    async def _admit(self) -> bool:
+        """Ask the node whether it takes the pod, whose end it is if not; False where that cannot be told now."""
+        if not self.deleted and not self.observed.sandboxes:
+            try:
+                refused = await self.node.admit(self.pod)
+            except (ApiError, Unavailable) as e:
+                log.warning("pod %s: %s", names.full_name(self.pod), e)
+                return False
+            if refused:
+                self._admitted, self._end = False, refused
+                self._starter.tell("Warning", *refused)
+                return True
+        self._admitted = True
         return True
 
     def _situation(self) -> Situation:
