@@ -105,7 +105,9 @@ def _rows(server: Control) -> Iterator[Row]:
     applied = server.put("PATCH", f"{_DEPLOYMENTS}/bench-{{m}}?fieldManager=bench", body=APPLIED, **how)
     yield _row("server-side apply of a Deployment", applied, "4,050 µs, 475/s", "≤ 1,200 µs")
     yield _watched(server)
-    yield Row("memory after all that", f"{bench.usage.memory(server.pid):.0f} MiB", "", "1,013 MiB", "≤ 250 MiB")
+    yield Row(
+        "memory after all that", f"{bench.usage.memory(server.pid):.0f} MiB", "", "1,013 MiB", "≤ 250 MiB"
+    )
 
 
 def _watched(server: Control) -> Row:

@@ -6,7 +6,7 @@ An answer is one of `One`, `Made`, `Many`, `Stream`, or a finished HTTP `Respons
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from sampan.store.api import Record
 
 if TYPE_CHECKING:
     from sampan.apiserver.moments import Moment
+    from sampan.apiserver.watching import Watching
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ class Call:
     # Why the path leads nowhere, told only to those who may ask for it.
     fault: ApiError | None = None
     warnings: list[str] = field(default_factory=list)
+    # What admission notes for the audit log, by its key.
+    annotations: dict[str, str] = field(default_factory=dict)
     # What admission reserved, such as an address, is given back by these where the write does not happen.
     undo: list[Callable[[], None]] = field(default_factory=list)
 
@@ -134,10 +137,10 @@ class Many:
 
 @dataclass(slots=True)
 class Stream:
-    """A watch: batches of what happened, each with the type under which this watcher sees it."""
+    """A watch: what happened, each with the type under which this watcher sees it."""
 
     kind: Kind
-    batches: AsyncGenerator[list[Seen], None]
+    watching: Watching
 
 
 @dataclass(frozen=True, slots=True)

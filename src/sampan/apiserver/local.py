@@ -122,7 +122,7 @@ class LocalClient:
             query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         answer = await self._run(self._call("watch", kind, namespace, **query))
         assert isinstance(answer, Stream)
-        batches: AsyncGenerator[list[Seen], None] = answer.batches
+        batches: AsyncGenerator[list[Seen], None] = answer.watching.batches()
         try:
             async for batch in batches:
                 for seen in batch:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -19,7 +19,7 @@ from sampan.apiserver.call import Answer, Call, Made, Many, One, Seen, Stream
 from sampan.apiserver.negotiation import JSON, YAML, Form, form
 from sampan.apiserver.reading import SLICE
 from sampan.client.api import ApiError
-from sampan.http.messages import Response
+from sampan.http.messages import Push, Response, Sink
 from sampan.kinds.kind import Kind
 from sampan.machinery import encoding, tables
 from sampan.machinery.objects import Object
@@ -54,7 +54,7 @@ async def respond(call: Call, answer: Answer) -> Response:
         case Many():
             response = Response(200, await _many(call, answer), {"content-type": JSON})
         case Stream():
-            response = Response(200, _lines(call, answer), {"content-type": JSON})
+            response = Response(200, Push(lambda sink: _watched(call, answer, sink)), {"content-type": JSON})
     form_wanted = _form(call)
     if form_wanted.media == YAML and isinstance(response.body, bytes):
         response = as_yaml(response)
@@ -153,18 +153,17 @@ async def _table(call: Call, answer: Many) -> bytes:
 # Watches
 
 
-async def _lines(call: Call, answer: Stream) -> AsyncIterator[bytes]:
-    encode = _Encoder(call, answer.kind)
+async def _watched(call: Call, answer: Stream, sink: Sink) -> None:
+    out = _Encoder(call, answer.kind, sink)
     try:
-        async for batch in answer.batches:
-            yield b"".join([encode(seen) for seen in batch])
+        await answer.watching.push(out)
+    except ConnectionError:
+        raise
     except ApiError as e:
-        yield _error(e)
+        sink.write(_error(e))
     except Exception as e:
         log.exception("a watch of %s failed", answer.kind.resource)
-        yield _error(errors.internal(f"{type(e).__name__} while watching; the server's log says more"))
-    finally:
-        await answer.batches.aclose()
+        sink.write(_error(errors.internal(f"{type(e).__name__} while watching; the server's log says more")))
 
 
 def _error(e: ApiError) -> bytes:
@@ -172,16 +171,27 @@ def _error(e: ApiError) -> bytes:
 
 
 class _Encoder:
-    """Events as one watcher wants them."""
+    """Events as one watcher wants them (a `watching.Out`)."""
 
-    def __init__(self, call: Call, kind: Kind):
+    def __init__(self, call: Call, kind: Kind, sink: Sink):
+        self.sink = sink
         self._call = call
         self._kind = kind
         self._form = _form(call)
         self._causes = call.headers.get(CAUSES) == "1"
         self._headed = False
 
-    def __call__(self, seen: Seen) -> bytes:
+    @property
+    def key(self) -> object:
+        """None where the next event is this watcher's alone: a table's first tells its columns."""
+        if self._form.shape == "Table" and not self._headed:
+            return None
+        return (self._kind.resource, self._kind.version, self._form, self._causes, _include(self._call))
+
+    def encode(self, seen: Sequence[Seen]) -> bytes:
+        return b"".join([self._event(s) for s in seen])
+
+    def _event(self, seen: Seen) -> bytes:
         cause = ""
         if seen.moment is None:
             data = self._bookmark(seen)

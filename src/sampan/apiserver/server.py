@@ -9,10 +9,12 @@ from typing import Any
 
 from sampan.apiserver import addresses, aggregation, bootstrap, chain, errors, housekeeping, rbac
 from sampan.apiserver.admission import Admission
+from sampan.apiserver.admission.resource_quota import Quotas
 from sampan.apiserver.call import User
 from sampan.apiserver.catalog import Catalog
 from sampan.apiserver.codec import Decoded
 from sampan.apiserver.deleting import Deleter
+from sampan.apiserver.hub import Hubs
 from sampan.apiserver.kubelets import Kubelets
 from sampan.apiserver.local import LocalClient
 from sampan.apiserver.metrics import Metrics
@@ -59,9 +61,11 @@ class ApiServer:
         self.tokens = Tokens(settings.service_account_key, settings.issuer, store, self.decoded)
         self.services = addresses.Services(store, settings.services, settings.node_ports)
         self.kubelets = Kubelets(self)
+        self.quotas = Quotas(self)
         self.admission = Admission(self)
         self.reader = Reader(store, self.decoded)
-        self.watcher = Watcher(store, self.moments)
+        self.hubs = Hubs(store, self.moments)
+        self.watcher = Watcher(store, self.hubs)
         self.writer = Writer(self)
         self.patcher = Patcher(self)
         self.deleter = Deleter(self)
@@ -101,6 +105,7 @@ class ApiServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        await self.hubs.close()
         await self.kubelets.close()
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:

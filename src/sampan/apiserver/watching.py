@@ -8,14 +8,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import Protocol
 
 from sampan.apiserver import errors
 from sampan.apiserver.call import Call, Seen, Stream, prefix
-from sampan.apiserver.moments import Moment, Moments
+from sampan.apiserver.hub import Batch, Hubs
+from sampan.apiserver.moments import Moment
 from sampan.apiserver.reading import SLICE, parse_version
+from sampan.apiserver.routing import field_value
 from sampan.apiserver.selecting import Selector, selector
-from sampan.store.api import Compacted, Event, Record, Store, Watch
+from sampan.http.messages import Sink
+from sampan.store.api import Compacted, Event, Record, Store, StoreError
 
 # How often a quiet watch says how far it has come, to a watcher that allows it.
 BOOKMARK_SECONDS = 60.0
@@ -23,14 +27,26 @@ BOOKMARK_SECONDS = 60.0
 SHORTEST_SECONDS = 1800.0
 # How many revisions back the causes of initial events are looked up in the log.
 LATELY = 200
+# A watcher that leaves so many events lying reads them from the store again; one that catches up is slowed before.
+BACKLOG, ENOUGH = 4096, 200
+
+
+class Out(Protocol):
+    """Where a watcher's events go, and how bytes are made of them; the same bytes for those with the same `key`."""
+
+    sink: Sink
+
+    @property
+    def key(self) -> object: ...
+    def encode(self, seen: Sequence[Seen]) -> bytes: ...
 
 
 class Watcher:
     """Opens watches over the store."""
 
-    def __init__(self, store: Store, moments: Moments):
+    def __init__(self, store: Store, hubs: Hubs):
         self._store = store
-        self._moments = moments
+        self._hubs = hubs
 
     async def watch(self, call: Call) -> Stream:
         """Raises 400 for parameters that do not go together; a revision that is too old is told in the stream."""
@@ -42,30 +58,56 @@ class Watcher:
             since, records = page.revision, page.records
         if since > self._store.revision:
             raise errors.future(since, self._store.revision)
-        return Stream(call.resource, self._batches(one, records, since, initial))
+        return Stream(call.resource, Watching(self._store, self._hubs, one, records, since, initial))
 
-    async def _batches(
-        self, one: _One, records: list[Record], since: int, initial: bool
-    ) -> AsyncGenerator[list[Seen], None]:
+
+class Watching:
+    """One watch: what is there first, then what happens, taken from a hub.
+
+    Read `batches`, or have `push` write them. While that waits, what the hub brings is written at once.
+    """
+
+    def __init__(self, store: Store, hubs: Hubs, one: _One, records: list[Record], since: int, initial: bool):
+        self.trigger = one.trigger
+        self._store, self._hubs, self._one = store, hubs, one
+        self._records, self._initial = records, initial
+        # The revision up to which events were taken, and up to which they were passed on.
+        self._taken = self._passed = since
+        self._pending: list[Moment] = []
+        self._out: Out | None = None
+        self._wake: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._joined = self._over = False
+        self._error: Exception | None = None
+
+    async def push(self, out: Out) -> None:
+        """Write all events until the watch ends. Raises what `batches` raises, and ConnectionError."""
+        self._out = out
+        batches = self.batches()
         try:
-            source = self._store.watch(one.prefix, since)
-        except Compacted as e:
-            raise errors.expired(f"too old resource version: {since} ({e.oldest})") from e
-        try:
-            for start in range(0, len(records), SLICE):
-                moments = [await self._initial(r) for r in records[start : start + SLICE]]
-                if batch := one.see(moments):
-                    yield batch
-                await asyncio.sleep(0)
-            records.clear()
-            if initial:
-                yield [Seen("BOOKMARK", since, synced=True)]
-            async for batch in self._live(one, source):
-                yield batch
+            async for seen in batches:
+                await out.sink.drain()
+                out.sink.write(out.encode(seen))
         finally:
-            source.close()
+            await batches.aclose()
 
-    async def _initial(self, record: Record) -> Moment:
+    async def batches(self) -> AsyncGenerator[list[Seen], None]:
+        """Raises 410 where the revision is too old."""
+        for start in range(0, len(self._records), SLICE):
+            moments = [await self._found(r) for r in self._records[start : start + SLICE]]
+            if seen := self._one.see(moments):
+                yield seen
+            await asyncio.sleep(0)
+        self._records.clear()
+        if self._initial:
+            yield [Seen("BOOKMARK", self._taken, synced=True)]
+        try:
+            async for seen in self._live():
+                yield seen
+        finally:
+            self._leave()
+
+    async def _found(self, record: Record) -> Moment:
         """What is there, as if it came to be now; what was written lately still has its cause, so that work which a
         crash interrupted goes on in the trace it belongs to.
         """
@@ -73,27 +115,107 @@ class Watcher:
         cause = await self._store.cause(record.revision) if lately else ""
         return Moment(Event(record.key, record.revision, record.value, None, cause))
 
-    async def _live(self, one: _One, source: Watch) -> AsyncGenerator[list[Seen], None]:
-        """Events as they come, until the watch's time is up."""
-        ends = time.monotonic() + one.seconds
-        events = aiter(source)
+    async def _live(self) -> AsyncGenerator[list[Seen], None]:
+        """Events that could not be written at once, and bookmarks, until the watch's time is up."""
+        one, ends = self._one, time.monotonic() + self._one.seconds
         while (left := ends - time.monotonic()) > 0:
+            if not self._joined:
+                self._joined = True
+                self._hubs.join(one.prefix, self, self._taken)
             reached = self._store.revision
-            try:
-                async with asyncio.timeout(min(left, BOOKMARK_SECONDS)):
-                    batch = await anext(events)
-            except TimeoutError:
-                # Nothing came since `reached` was read, or it would have ended the wait.
-                if one.bookmarks and left > BOOKMARK_SECONDS:
-                    yield [Seen("BOOKMARK", reached)]
-                continue
-            except StopAsyncIteration:
+            if await self._something(min(left, BOOKMARK_SECONDS)):
+                pending, self._pending = self._pending, []
+                for start in range(0, len(pending), SLICE):
+                    if seen := one.see(pending[start : start + SLICE]):
+                        yield seen
+                if pending:
+                    self._passed = max(self._passed, pending[-1].event.revision)
+                self._make_room()
+            elif one.bookmarks and left > BOOKMARK_SECONDS:
+                # All that `reached` counts has been passed on since.
+                yield [Seen("BOOKMARK", max(reached, self._passed))]
+            if self._error:
+                raise self._error
+            if self._over and not self._pending:
                 return
-            except Compacted as e:
-                raise errors.expired(f"too old resource version: {reached} ({e.oldest})") from e
-            for start in range(0, len(batch), SLICE):
-                if seen := one.see(self._moments.of(e) for e in batch[start : start + SLICE]):
-                    yield seen
+
+    async def _something(self, seconds: float) -> bool:
+        """Whether there is something to pass on, or to end for, within so many seconds."""
+        if self._pending or self._error or self._over:
+            return True
+        self._wake = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake
+        except TimeoutError:
+            return False
+        finally:
+            self._wake = None
+        return True
+
+    # What the hub calls
+
+    def take(self, batch: Batch) -> None:
+        if not self._joined or batch.last <= self._taken:
+            return
+        known, self._taken = self._taken, batch.last
+        try:
+            self._pass_on(batch, known)
+        except Exception as e:
+            self._error = e
+            self._leave()
+            self._notify()
+
+    def _pass_on(self, batch: Batch, known: int) -> None:
+        moments, out = batch.moments, self._out
+        if batch.first <= known:
+            moments = [m for m in moments if m.event.revision > known]
+        if out is None or self._wake is None or self._wake.done() or out.sink.full:
+            self._keep(moments)
+            return
+        one = self._one
+        if one.everything and moments is batch.moments and out.key is not None:
+            out.sink.write(batch.once(out.key, lambda: out.encode(one.see(moments))))
+        elif seen := one.see(moments):
+            out.sink.write(out.encode(seen))
+        self._passed = batch.last
+
+    def _keep(self, moments: Sequence[Moment]) -> None:
+        self._pending.extend(moments)
+        if len(self._pending) > BACKLOG:
+            self._pending.clear()
+            self._taken = self._passed
+            self._leave()
+        self._notify()
+
+    async def ready(self) -> None:
+        if len(self._pending) > ENOUGH and self._joined:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def lost(self, error: StoreError | None, ended: bool) -> None:
+        self._joined = False
+        if isinstance(error, Compacted):
+            self._error = errors.expired(f"too old resource version: {self._taken} ({error.oldest})")
+        elif error:
+            self._error = error
+        self._over = ended
+        self._make_room()
+        self._notify()
+
+    def _leave(self) -> None:
+        if self._joined:
+            self._joined = False
+            self._hubs.leave(self._one.prefix, self)
+        self._make_room()
+
+    def _notify(self) -> None:
+        if self._wake and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _make_room(self) -> None:
+        if self._room and not self._room.done():
+            self._room.set_result(None)
 
 
 class _One:
@@ -106,6 +228,8 @@ class _One:
             # Watching one name is watching its key; a longer name that starts alike is passed over in `see`.
             self.prefix = self.exact = call.key
         self.selector: Selector | None = selector(call)
+        self.everything = not self.exact and not self.selector
+        self.trigger = field_value(call, "spec.nodeName") if call.resource.resource == "pods" else ""
         self.bookmarks = call.flag("allowWatchBookmarks")
         asked = call.parameter("timeoutSeconds")
         if asked and not asked.isdigit():

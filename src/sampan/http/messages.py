@@ -2,8 +2,8 @@
 
 A handler is `async def handler(request: Request) -> Response`. The server has parsed the head; a body is read
 whole with `await request.body()` (limited in size) or piecewise with `request.chunks()`. A `Response` carries
-bytes, an async iterator of bytes (sent chunked as they come), a `File` (sent with sendfile), or an `Upgrade`
-that takes the connection over.
+bytes, an async iterator of bytes (sent chunked as they come), a `Push` (chunks too, written at once by whoever
+has them), a `File` (sent with sendfile), or an `Upgrade` that takes the connection over.
 """
 
 from __future__ import annotations
@@ -47,7 +47,28 @@ class Upgrade:
     run: Callable[[Connection], Awaitable[None]]
 
 
-Body = bytes | AsyncIterator[bytes] | File | Upgrade
+class Sink(Protocol):
+    """The body of a response while it is being made: many may be written to in one callback, none waits."""
+
+    def write(self, data: bytes) -> None:
+        """Send a piece at once; what the kernel does not take is kept in memory. Of a lost connection, nothing."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer is slow: call `drain` before writing more."""
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken enough. Raises ConnectionError when it is gone or takes nothing in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A body without an end of its own: `run` gets the sink, and the response ends when it returns."""
+
+    run: Callable[[Sink], Awaitable[None]]
+
+
+Body = bytes | AsyncIterator[bytes] | Push | File | Upgrade
 
 
 @dataclass(slots=True)

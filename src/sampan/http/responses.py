@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
 
-from sampan.http.messages import File, Response, Upgrade
+from sampan.http.messages import File, Push, Response, Upgrade
 from sampan.http.transport import PIECE, Link
 
 _FILE_CHUNK = 1 << 20
@@ -41,6 +41,8 @@ class Sender:
             await self._send_bytes(response, body, extra, bare)
         elif isinstance(body, File):
             await self._send_file(response, body, extra, bare)
+        elif isinstance(body, Push):
+            keep = await self._send_pushed(response, body, extra, bare, version == "1.1") and keep
         elif isinstance(body, Upgrade):
             raise ValueError("the handler upgrades a request that does not ask for it")
         else:
@@ -87,6 +89,20 @@ class Sender:
             if close := getattr(body, "aclose", None):
                 await close()
         return chunked or sized
+
+    async def _send_pushed(
+        self, response: Response, body: Push, extra: str, bare: bool, chunked: bool
+    ) -> bool:
+        """Let a body be written by whoever has it; return whether the client knows where it ended."""
+        if not bare:
+            extra += "transfer-encoding: chunked\r\n" if chunked else "connection: close\r\n"
+        await self._link.send(head(response, extra), self._timeout)
+        if bare:
+            return True
+        await body.run(_Sink(self._link, self._timeout, chunked))
+        if chunked:
+            await self._link.send(b"0\r\n\r\n", self._timeout)
+        return chunked
 
     async def _send_file(self, response: Response, file: File, extra: str, bare: bool) -> None:
         try:
@@ -147,6 +163,30 @@ class Sender:
                 raise EOFError(f"{path} became shorter while it was being sent")
             await self._link.send(data, self._timeout)
             offset, length = offset + len(data), length - len(data)
+
+
+class _Sink:
+    """A `messages.Sink` on a connection."""
+
+    __slots__ = ("_chunked", "_link", "_timeout")
+
+    def __init__(self, link: Link, timeout: float, chunked: bool) -> None:
+        self._link, self._timeout, self._chunked = link, timeout, chunked
+
+    def write(self, data: bytes) -> None:
+        link = self._link
+        if data and not link.lost and not link.transport.is_closing():
+            link.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    @property
+    def full(self) -> bool:
+        return self._link.stalled
+
+    async def drain(self) -> None:
+        if self._link.stalled:
+            await self._link.drain(self._timeout)
+        elif self._link.lost:
+            raise ConnectionResetError("the peer closed the connection")
 
 
 def has(response: Response, name: str) -> bool:

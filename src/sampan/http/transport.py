@@ -60,6 +60,11 @@ class Link(asyncio.Protocol):
             self._drained.set_result(None)
         self._drained = None
 
+    @property
+    def stalled(self) -> bool:
+        """Whether more lies unsent than the transport wants to keep."""
+        return self._drained is not None
+
     async def send(self, data: bytes, timeout: float | None = None) -> None:
         """Write, then wait until the peer has taken enough of it.
 
