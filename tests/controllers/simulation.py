@@ -31,7 +31,7 @@ from sampan.reconcile.controller import (
     Update,
 )
 from sampan.scheduler.place import Binding, place
-from sampan.scheduler.snapshot import Snapshot
+from sampan.scheduler.simple_snapshot import Snapshot
 
 START = times.seconds("2026-01-01T00:00:00Z")
 # How long a pod takes to become ready, and to end when it is deleted.

@@ -11,7 +11,7 @@ from tests.controllers.simulation import node
 
 from sampan.machinery.objects import Key, Object
 from sampan.scheduler.place import Binding, Failure, place
-from sampan.scheduler.snapshot import Snapshot
+from sampan.scheduler.simple_snapshot import Snapshot
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"

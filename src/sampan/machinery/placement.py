@@ -23,15 +23,18 @@ UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 
 
 def tolerates(toleration: Object, taint: Object) -> bool:
-    """Whether one toleration bears one taint; an empty key with Exists bears all, an empty effect every effect."""
+    """Whether one toleration bears one taint; an empty key means every key, an empty effect every effect.
+
+    The operators Lt and Gt bear nothing: they are behind a feature gate that is off (KEP-5471).
+    """
     if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
         return False
     if toleration.get("key") and toleration["key"] != taint["key"]:
         return False
     operator = toleration.get("operator") or "Equal"
-    if operator == "Exists":
-        return True
-    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
+    if operator == "Equal":
+        return (toleration.get("value") or "") == (taint.get("value") or "")
+    return bool(operator == "Exists")
 
 
 def untolerated(

@@ -24,6 +24,11 @@ class SelectorError(ValueError):
     """The selector cannot be parsed, or is not valid; the text says why."""
 
 
+def is_integer(text: str) -> bool:
+    """Whether a text is a whole number of 64 bits: what Gt and Lt compare."""
+    return bool(_INTEGER.fullmatch(text)) and -(2**63) <= int(text) < 2**63
+
+
 @dataclass(frozen=True, slots=True)
 class Requirement:
     key: str
@@ -41,7 +46,7 @@ class Requirement:
                 return value is not None
             case "!":
                 return value is None
-        if value is None or not _INTEGER.fullmatch(value):
+        if value is None or not is_integer(value):
             return False
         return (
             int(value) > int(self.values[0]) if self.operator == GREATER else int(value) < int(self.values[0])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sampan.machinery import selectors
 from sampan.machinery.objects import Object
-from sampan.scheduler.snapshot import Node, Snapshot
+from sampan.scheduler.simple_snapshot import Node, Snapshot
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"

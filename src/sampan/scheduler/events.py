@@ -1,145 +1,85 @@
-"""What happened in the cluster, as far as it may help pods that could not be placed.
+"""Changes of the cluster as the queue and the plugins speak of them: what happened, to what, and whom it may help.
 
-A cluster event is a kind of object and what was done to it: `AssignedPod` and `DELETE`, `Node` and
-`UPDATE_NODE_TAINT`. The queue asks the plugins that rejected a pod whether the event may help it (`hints`).
-Source: kube-scheduler 1.37, pkg/scheduler/framework/events.go.
+Source: k8s.io/kube-scheduler/framework (types.go) of 1.37; KEP-4247 (queueing hints).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntFlag
+from enum import IntFlag, StrEnum
+from typing import TYPE_CHECKING
 
-from sampan.machinery import placement
 from sampan.machinery.objects import Object
+
+if TYPE_CHECKING:
+    from sampan.scheduler.pods import PodInfo
 
 
 class Action(IntFlag):
-    """What was done. UPDATE stands for an update of which nothing more special is known."""
+    """What happened to an object; updates by what they changed."""
 
-    ADD = 1
-    DELETE = 2
-    UPDATE_NODE_ALLOCATABLE = 4
-    UPDATE_NODE_LABEL = 8
-    UPDATE_NODE_TAINT = 16
-    UPDATE_NODE_CONDITION = 32
-    UPDATE_NODE_ANNOTATION = 64
-    UPDATE_POD_LABEL = 128
-    UPDATE_POD_SCALE_DOWN = 256
-    UPDATE_POD_SCALE_UP = 512
-    UPDATE_POD_TOLERATION = 1024
-    UPDATE_POD_SCHEDULING_GATES_ELIMINATED = 2048
-    UPDATE_POD_GENERATED_RESOURCE_CLAIM = 4096
-    UPDATE = 8188
-    ALL = 8191
+    ADD = 1 << 0
+    DELETE = 1 << 1
+    UPDATE_NODE_ALLOCATABLE = 1 << 2
+    UPDATE_NODE_LABEL = 1 << 3
+    UPDATE_NODE_TAINT = 1 << 4
+    UPDATE_NODE_CONDITION = 1 << 5
+    UPDATE_NODE_ANNOTATION = 1 << 6
+    UPDATE_NODE_DECLARED_FEATURE = 1 << 7
+    UPDATE_POD_LABEL = 1 << 8
+    UPDATE_POD_SCALE_DOWN = 1 << 9
+    UPDATE_POD_SCALE_UP = 1 << 10
+    UPDATE_POD_TOLERATION = 1 << 11
+    UPDATE_POD_GATES_ELIMINATED = 1 << 12
+    UPDATE_POD_RESOURCE_CLAIM = 1 << 13
+    UPDATE = (1 << 14) - (1 << 2)
+    ALL = (1 << 14) - 1
 
 
-ASSIGNED_POD, UNSCHEDULED_POD, TARGET_POD = "AssignedPod", "UnscheduledPod", "TargetPod"
-NODE, VOLUME, CLAIM, CLASS = "Node", "PersistentVolume", "PersistentVolumeClaim", "StorageClass"
-CSI_NODE, CSI_DRIVER, CAPACITY = "CSINode", "CSIDriver", "CSIStorageCapacity"
-ATTACHMENT = "VolumeAttachment"
-RESOURCE_CLAIM, RESOURCE_SLICE, DEVICE_CLASS = "ResourceClaim", "ResourceSlice", "DeviceClass"
-POD_GROUP = "PodGroup"
-ANY = "*"
+class Kind(StrEnum):
+    """What an event is about, in upstream's names; pods in three parts."""
+
+    ASSIGNED_POD = "AssignedPod"
+    UNSCHEDULED_POD = "UnscheduledPod"
+    # The unschedulable pod itself.
+    TARGET_POD = "TargetPod"
+    NODE = "Node"
+    VOLUME = "PersistentVolume"
+    CLAIM = "PersistentVolumeClaim"
+    CSI_NODE = "storage.k8s.io/CSINode"
+    CSI_DRIVER = "storage.k8s.io/CSIDriver"
+    ATTACHMENT = "storage.k8s.io/VolumeAttachment"
+    CAPACITY = "storage.k8s.io/CSIStorageCapacity"
+    STORAGE_CLASS = "storage.k8s.io/StorageClass"
+    RESOURCE_CLAIM = "resource.k8s.io/ResourceClaim"
+    RESOURCE_SLICE = "resource.k8s.io/ResourceSlice"
+    DEVICE_CLASS = "resource.k8s.io/DeviceClass"
+    POD_GROUP = "scheduling.k8s.io/PodGroup"
+    ANY = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterEvent:
-    """`label` is its name in metrics where it is not made of the other two."""
-
-    resource: str
+    kind: Kind
     action: Action
-    label: str = ""
 
-    @property
-    def is_wildcard(self) -> bool:
-        """Whether it may help every pod, whatever rejected it."""
-        return self.resource == ANY and self.action == Action.ALL
-
-    def covers(self, happened: ClusterEvent) -> bool:
-        """Whether an interest in this event is one in what happened."""
-        if self.resource not in (ANY, happened.resource):
-            return False
-        return self.action & happened.action == happened.action
-
-    def __str__(self) -> str:
-        return self.label or self.resource + _words(self.action)
+    def covers(self, other: ClusterEvent) -> bool:
+        """Whether `other`, which happened, is among what this one describes, in all its parts."""
+        return self.kind in (Kind.ANY, other.kind) and self.action & other.action == other.action
 
 
-def _words(action: Action) -> str:
-    if action == Action.UPDATE:
-        return "Update"
-    return "".join(word.capitalize() for word in (action.name or "").split("_"))
+# Whether a change may help this pod: the pod, the object before (None: added), the object after (None: deleted).
+Hint = Callable[["PodInfo", Object | None, Object | None], bool]
 
 
-POD_ADDED = ClusterEvent(ASSIGNED_POD, Action.ADD)
-POD_DELETED = ClusterEvent(ASSIGNED_POD, Action.DELETE)
-UNSCHEDULED_POD_ADDED = ClusterEvent(UNSCHEDULED_POD, Action.ADD)
-NODE_ADDED = ClusterEvent(NODE, Action.ADD)
-NODE_DELETED = ClusterEvent(NODE, Action.DELETE)
-# A pod has waited too long for an event: hints may be wrong.
-TIMEOUT = ClusterEvent(ANY, Action.ALL, "UnschedulableTimeout")
-# A plugin asks for one pod to be tried again at once.
-ACTIVATED = ClusterEvent(ANY, Action.ALL, "ForceActivate")
+@dataclass(frozen=True, slots=True)
+class EventHint:
+    """An event, and the question that is then asked of each pod; without one, the pod is tried again."""
+
+    event: ClusterEvent
+    hint: Hint | None = None
 
 
-def of_pod(old: Object, new: Object, *, target: bool) -> list[ClusterEvent]:
-    """What an update of a pod was; `target` where it is the pending pod itself that is asked about."""
-    resource = TARGET_POD if target else UNSCHEDULED_POD
-    if new["spec"].get("nodeName"):
-        resource = ASSIGNED_POD
-    found = [ClusterEvent(resource, action) for action in _pod_actions(old, new)]
-    return found or [ClusterEvent(resource, Action.UPDATE)]
-
-
-def _pod_actions(old: Object, new: Object) -> list[Action]:
-    before, after = old["spec"], new["spec"]
-    found = []
-    if (old["metadata"].get("labels") or {}) != (new["metadata"].get("labels") or {}):
-        found.append(Action.UPDATE_POD_LABEL)
-    if before is not after and before != after:
-        found += _scaled(before, after)
-        if before.get("schedulingGates") and not after.get("schedulingGates"):
-            found.append(Action.UPDATE_POD_SCHEDULING_GATES_ELIMINATED)
-        if len(before.get("tolerations") or ()) != len(after.get("tolerations") or ()):
-            found.append(Action.UPDATE_POD_TOLERATION)
-    names = ("resourceClaimStatuses", "extendedResourceClaimStatus")
-    was, now = old.get("status") or {}, new.get("status") or {}
-    if any((was.get(name) or None) != (now.get(name) or None) for name in names):
-        found.append(Action.UPDATE_POD_GENERATED_RESOURCE_CLAIM)
-    return found
-
-
-def _scaled(before: Object, after: Object) -> list[Action]:
-    was, now = placement.requests(before), placement.requests(after)
-    found = []
-    if any(name not in now or amount > now[name] for name, amount in was.items()):
-        found.append(Action.UPDATE_POD_SCALE_DOWN)
-    if any(name not in was or amount > was[name] for name, amount in now.items()):
-        found.append(Action.UPDATE_POD_SCALE_UP)
-    return found
-
-
-def of_node(old: Object, new: Object) -> list[ClusterEvent]:
-    """What an update of a node was; nothing for a heartbeat."""
-    before, after = old.get("spec") or {}, new.get("spec") or {}
-    was, now = old.get("status") or {}, new.get("status") or {}
-    found = []
-    freed = before.get("unschedulable") and not after.get("unschedulable")
-    if freed or (before.get("taints") or []) != (after.get("taints") or []):
-        found.append(Action.UPDATE_NODE_TAINT)
-    if (was.get("allocatable") or {}) != (now.get("allocatable") or {}):
-        found.append(Action.UPDATE_NODE_ALLOCATABLE)
-    for name, action in (
-        ("labels", Action.UPDATE_NODE_LABEL),
-        ("annotations", Action.UPDATE_NODE_ANNOTATION),
-    ):
-        if (old["metadata"].get(name) or {}) != (new["metadata"].get(name) or {}):
-            found.append(action)
-    if _conditions(was) != _conditions(now):
-        found.append(Action.UPDATE_NODE_CONDITION)
-    return [ClusterEvent(NODE, action) for action in found]
-
-
-def _conditions(status: Object) -> dict[str, str]:
-    return {c["type"]: c.get("status", "") for c in status.get("conditions") or ()}
+def on(kind: Kind, action: Action, hint: Hint | None = None) -> EventHint:
+    return EventHint(ClusterEvent(kind, action), hint)

@@ -13,7 +13,7 @@ from sampan.machinery import placement
 from sampan.machinery.objects import Object
 from sampan.machinery.placement import Resources
 from sampan.scheduler import affinity, spread, volumes
-from sampan.scheduler.snapshot import Node, Port, Snapshot, host_ports
+from sampan.scheduler.simple_snapshot import Node, Port, Snapshot, host_ports
 
 
 @dataclass(frozen=True, slots=True)

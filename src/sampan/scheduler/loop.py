@@ -25,7 +25,7 @@ from sampan.reconcile.events import Recorder
 from sampan.reconcile.loop import Informers
 from sampan.reconcile.queue import Queue
 from sampan.scheduler.place import Binding, Failure, place
-from sampan.scheduler.snapshot import Snapshot
+from sampan.scheduler.simple_snapshot import Snapshot
 
 NAME = "default-scheduler"
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 10.0

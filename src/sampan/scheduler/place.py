@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sampan.machinery.objects import Object
 from sampan.scheduler import filters, scores
-from sampan.scheduler.snapshot import Node, Snapshot
+from sampan.scheduler.simple_snapshot import Node, Snapshot
 
 
 @dataclass(frozen=True, slots=True)

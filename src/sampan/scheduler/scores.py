@@ -10,7 +10,7 @@ from sampan.machinery import placement
 from sampan.machinery.objects import owner
 from sampan.scheduler.affinity import PREFERRED
 from sampan.scheduler.filters import Wish
-from sampan.scheduler.snapshot import Node, weight
+from sampan.scheduler.simple_snapshot import Node, weight
 
 MOST = 100.0
 

@@ -1,160 +1,226 @@
-"""The cluster as the scheduler sees it: each node with what its pods take of it, kept up to date by single changes.
+"""The cluster as the scheduler sees it: nodes with the pods on them, and what else a placement depends on.
 
-Pods that were placed but are not yet seen as bound (assumed) count like bound ones.
+Kept up to date by single changes. Pods that were placed but are not yet seen as bound (assumed) are added with
+the node that they go to, and count like bound ones. `generation` grows with every change, so that what was
+worked out from a snapshot can be kept as long as it stays; who must follow every change registers an `Observer`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
+from typing import Protocol
 
-from sampan.machinery import placement
-from sampan.machinery.objects import Key, Object, owner
-from sampan.machinery.placement import Resources
+from sampan.machinery.objects import Key, Object, key
+from sampan.scheduler.nodes import NodeInfo
+from sampan.scheduler.pods import PodInfo
+from sampan.scheduler.terms import Labels
 
-# What a container without a request is taken for when nodes are compared: 100m CPU and 200 MiB, as upstream.
-ASSUMED = {"cpu": 100, "memory": 200 * 2**20}
-Port = tuple[str, str, int]
-
-
-@dataclass(slots=True)
-class Node:
-    """One node. `taken` sums the requests of its pods, `weighed` the same with `ASSUMED` for those that
-    request nothing.
-    """
-
-    object: Object
-    pods: dict[str, Object] = field(default_factory=dict)
-    taken: Resources = field(default_factory=dict)
-    weighed: Resources = field(default_factory=lambda: dict.fromkeys(ASSUMED, 0))
-    ports: Counter[Port] = field(default_factory=Counter)
-    owners: Counter[str] = field(default_factory=Counter)
-    allocatable: Resources = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return str(self.object["metadata"]["name"])
-
-    @property
-    def labels(self) -> dict[str, str]:
-        return self.object["metadata"].get("labels") or {}
-
-    @property
-    def spec(self) -> Object:
-        return self.object.get("spec") or {}
+# Objects other than nodes and pods are kept by their resource, as informers name them.
+NAMESPACES = "namespaces"
+SERVICES = "services"
+REPLICATION_CONTROLLERS = "replicationcontrollers"
+REPLICA_SETS = "replicasets.apps"
+STATEFUL_SETS = "statefulsets.apps"
+CLAIMS = "persistentvolumeclaims"
+VOLUMES = "persistentvolumes"
+STORAGE_CLASSES = "storageclasses.storage.k8s.io"
+CSI_NODES = "csinodes.storage.k8s.io"
+CSI_DRIVERS = "csidrivers.storage.k8s.io"
+CAPACITIES = "csistoragecapacities.storage.k8s.io"
+ATTACHMENTS = "volumeattachments.storage.k8s.io"
 
 
-@dataclass(slots=True)
-class Volumes:
-    """Claims, volumes and storage classes by key or name."""
+class Observer(Protocol):
+    """Told of each change after it was made."""
 
-    claims: dict[Key, Object] = field(default_factory=dict)
-    volumes: dict[str, Object] = field(default_factory=dict)
-    classes: dict[str, Object] = field(default_factory=dict)
+    def node_changed(self, node: NodeInfo) -> None:
+        """A node came or its object changed; a new one comes with the pods already on it."""
+
+    def node_removed(self, node: NodeInfo) -> None: ...
+
+    def pod_added(self, pod: PodInfo, node: NodeInfo) -> None: ...
+
+    def pod_removed(self, pod: PodInfo, node: NodeInfo) -> None: ...
+
+    def object_changed(self, resource: str, old: Object | None, new: Object | None) -> None: ...
 
 
 class Snapshot:
-    """Nodes, the pods on them, and what else a placement depends on. Changed only through its methods."""
+    """The cluster. Changed only through its methods; a pod is known by its uid."""
 
     def __init__(self) -> None:
-        self.nodes: dict[str, Node] = {}
-        self.volumes = Volumes()
-        self.namespaces: dict[str, dict[str, str]] = {}
-        # Pods with required anti-affinity, and with any affinity, by uid: few, but everyone must respect
-        # them.
-        self.repelling: dict[str, Object] = {}
-        self.attracted: dict[str, Object] = {}
+        self.nodes: dict[str, NodeInfo] = {}
+        self.generation = 0
+        # Nodes that hold pods with any affinity, and with required anti-affinity: the few that all pods look at.
+        self.with_affinity: dict[str, NodeInfo] = {}
+        self.with_anti_affinity: dict[str, NodeInfo] = {}
+        # Pods that preemption makes room for, by node and uid.
+        self.nominated: dict[str, dict[str, PodInfo]] = {}
+        # Which nodes hold an image, by each of its names, and its size as first heard of.
+        self.images: dict[str, ImageState] = {}
+        # How many pods on nodes use each claim.
+        self._objects: dict[str, dict[Key, Object]] = {}
         self._where: dict[str, str] = {}
         # Pods of nodes that are not known (yet).
-        self._homeless: dict[str, dict[str, Object]] = {}
+        self._homeless: dict[str, dict[str, PodInfo]] = {}
+        self._observers: list[Observer] = []
+
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` of every change from now on."""
+        self._observers.append(observer)
 
     def set_node(self, obj: Object) -> None:
+        """Add a node, or replace its object."""
         name = obj["metadata"]["name"]
         node = self.nodes.get(name)
         if node is None:
-            node = self.nodes[name] = Node(obj)
+            node = self.nodes[name] = NodeInfo(obj)
             for pod in self._homeless.pop(name, {}).values():
-                self._count(node, pod, 1)
-        node.object = obj
-        node.allocatable = placement.resources((obj.get("status") or {}).get("allocatable"))
+                node.add_pod(pod)
+            self._index(node)
+        else:
+            self._forget_images(node)
+            node.set_object(obj)
+        self._note_images(node)
+        self._changed(node)
+        for observer in self._observers:
+            observer.node_changed(node)
 
     def remove_node(self, name: str) -> None:
-        if node := self.nodes.pop(name, None):
-            self._homeless[name] = node.pods
+        """Forget a node; its pods are kept for when it comes back, or until they go."""
+        if (node := self.nodes.pop(name, None)) is None:
+            return
+        self._homeless[name] = dict(node.pods)
+        self.with_affinity.pop(name, None)
+        self.with_anti_affinity.pop(name, None)
+        self._forget_images(node)
+        self.generation += 1
+        for observer in self._observers:
+            observer.node_removed(node)
 
-    def add_pod(self, pod: Object, node: str = "") -> None:
+    def add_pod(self, pod: PodInfo, node: str = "") -> None:
         """Count a pod on `node`, or on the one its spec names; replaces what was known of the same uid."""
-        self.remove_pod(pod)
-        uid, name = pod["metadata"]["uid"], node or pod["spec"]["nodeName"]
-        self._where[uid] = name
-        affinity = pod["spec"].get("affinity") or {}
-        if (affinity.get("podAntiAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution"):
-            self.repelling[uid] = pod
-        if affinity.get("podAffinity") or affinity.get("podAntiAffinity"):
-            self.attracted[uid] = pod
-        if name in self.nodes:
-            self._count(self.nodes[name], pod, 1)
-        else:
-            self._homeless.setdefault(name, {})[uid] = pod
+        self.remove_pod(pod.uid)
+        name = node or pod.node
+        self._where[pod.uid] = name
+        if (found := self.nodes.get(name)) is None:
+            self._homeless.setdefault(name, {})[pod.uid] = pod
+            return
+        found.add_pod(pod)
+        self._index(found)
+        self._changed(found)
+        for observer in self._observers:
+            observer.pod_added(pod, found)
 
-    def remove_pod(self, pod: Object) -> bool:
-        """Forget the pod; False where it was not counted."""
-        uid = pod["metadata"]["uid"]
+    def remove_pod(self, uid: str) -> bool:
+        """Forget a pod; False where it was not counted."""
         name = self._where.pop(uid, None)
         if name is None:
             return False
-        self.repelling.pop(uid, None)
-        self.attracted.pop(uid, None)
-        if node := self.nodes.get(name):
-            self._count(node, node.pods[uid], -1)
-        else:
+        if (node := self.nodes.get(name)) is None:
             self._homeless.get(name, {}).pop(uid, None)
+            return True
+        pod = node.remove_pod(uid)
+        self._index(node)
+        self._changed(node)
+        for observer in self._observers:
+            observer.pod_removed(pod, node)
         return True
 
-    def node_of(self, uid: str) -> Node | None:
+    def node_of(self, uid: str) -> NodeInfo | None:
         """The node that a pod is counted on."""
         return self.nodes.get(self._where.get(uid, ""))
 
     def holds(self, uid: str) -> bool:
+        """Whether a pod is counted, be its node known or not."""
         return uid in self._where
 
-    def pods(self, namespaces: Iterable[str] | None = None) -> Iterable[tuple[Object, Node]]:
+    def pods(self, namespaces: Collection[str] | None = None) -> Iterator[tuple[PodInfo, NodeInfo]]:
         """Every counted pod with its node, in these namespaces or in all."""
-        wanted = None if namespaces is None else set(namespaces)
         for node in self.nodes.values():
             for pod in node.pods.values():
-                if wanted is None or pod["metadata"]["namespace"] in wanted:
+                if namespaces is None or pod.namespace in namespaces:
                     yield pod, node
 
-    def _count(self, node: Node, pod: Object, sign: int) -> None:
-        uid = pod["metadata"]["uid"]
-        if sign > 0:
-            node.pods[uid] = pod
-        else:
-            node.pods.pop(uid, None)
-        requests = placement.requests(pod["spec"])
-        for name, amount in requests.items():
-            node.taken[name] = node.taken.get(name, 0) + sign * amount
-        for name, amount in weight(requests).items():
-            node.weighed[name] += sign * amount
-        for port in host_ports(pod["spec"]):
-            node.ports[port] += sign
-        if ref := owner(pod):
-            node.owners[ref["uid"]] += sign
+    def nominate(self, pod: PodInfo, node: str) -> None:
+        """Keep a place for the pod: others of lower priority must fit beside it."""
+        self.withdraw(pod.uid)
+        self.nominated.setdefault(node, {})[pod.uid] = pod
+        self.generation += 1
+
+    def withdraw(self, uid: str) -> None:
+        """Forget that a pod was nominated."""
+        for node, pods in list(self.nominated.items()):
+            if pods.pop(uid, None) is not None:
+                self.generation += 1
+            if not pods:
+                del self.nominated[node]
+
+    def set(self, resource: str, obj: Object) -> None:
+        """Add or replace an object that is neither node nor pod."""
+        objects, name = self._objects.setdefault(resource, {}), key(obj)
+        old, objects[name] = objects.get(name), obj
+        self._object_changed(resource, old, obj)
+
+    def remove(self, resource: str, name: Key) -> None:
+        if (old := self._objects.get(resource, {}).pop(name, None)) is not None:
+            self._object_changed(resource, old, None)
+
+    def get(self, resource: str, name: str, namespace: str = "") -> Object | None:
+        return self._objects.get(resource, {}).get(Key(namespace, name))
+
+    def list(self, resource: str, namespace: str | None = None) -> Iterable[Object]:
+        """All objects of a resource, of one namespace or of all."""
+        objects = self._objects.get(resource, {})
+        if namespace is None:
+            return objects.values()
+        return [obj for name, obj in objects.items() if name.namespace == namespace]
+
+    def namespace_labels(self, name: str) -> Labels:
+        """A namespace's labels, none where it is not known."""
+        found = self.get(NAMESPACES, name)
+        return (found["metadata"].get("labels") or {}) if found else {}
+
+    def all_namespaces(self) -> dict[str, Labels]:
+        """The labels of each known namespace."""
+        return {ns["metadata"]["name"]: ns["metadata"].get("labels") or {} for ns in self.list(NAMESPACES)}
+
+    def _object_changed(self, resource: str, old: Object | None, new: Object | None) -> None:
+        self.generation += 1
+        for observer in self._observers:
+            observer.object_changed(resource, old, new)
+
+    def _changed(self, node: NodeInfo) -> None:
+        self.generation += 1
+        node.generation = self.generation
+
+    def _index(self, node: NodeInfo) -> None:
+        for index, pods in (
+            (self.with_affinity, node.with_affinity),
+            (self.with_anti_affinity, node.with_anti_affinity),
+        ):
+            if pods:
+                index[node.name] = node
+            else:
+                index.pop(node.name, None)
+
+    def _note_images(self, node: NodeInfo) -> None:
+        for name, size in node.images.items():
+            self.images.setdefault(name, ImageState(size)).nodes.add(node.name)
+
+    def _forget_images(self, node: NodeInfo) -> None:
+        for name in node.images:
+            state = self.images[name]
+            state.nodes.discard(node.name)
+            if not state.nodes:
+                del self.images[name]
 
 
-def weight(requests: Resources) -> Resources:
-    return {name: requests.get(name) or assumed for name, assumed in ASSUMED.items()}
+class ImageState:
+    """An image's size in bytes, and the nodes that hold it."""
 
+    __slots__ = ("nodes", "size")
 
-def host_ports(spec: Object) -> list[Port]:
-    """The ports of its node that a pod takes: protocol, address, number."""
-    sidecars: list[Any] = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
-    return [
-        (port.get("protocol", "TCP"), port.get("hostIP") or "0.0.0.0", port["hostPort"])
-        for container in [*(spec.get("containers") or ()), *sidecars]
-        for port in container.get("ports") or ()
-        if port.get("hostPort")
-    ]
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.nodes: set[str] = set()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sampan.machinery import placement, selectors
 from sampan.machinery.objects import Object
 from sampan.machinery.selectors import Requirement, Selector
-from sampan.scheduler.snapshot import Node, Snapshot
+from sampan.scheduler.simple_snapshot import Node, Snapshot
 
 UNEVEN = "node(s) didn't match pod topology spread constraints"
 UNLABELLED = f"{UNEVEN} (missing required label)"

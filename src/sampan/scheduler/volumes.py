@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sampan.machinery import claims
 from sampan.machinery.objects import Key, Object
-from sampan.scheduler.snapshot import Node, Snapshot
+from sampan.scheduler.simple_snapshot import Node, Snapshot
 
 CONFLICT = "node(s) didn't match PersistentVolume's node affinity"
 NO_VOLUME = "node(s) didn't find available persistent volumes to bind"

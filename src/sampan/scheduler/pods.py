@@ -1,0 +1,130 @@
+"""A pod as the scheduler sees it: its object, and what is worked out from it once, when first asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from sampan.machinery.objects import Key, Object
+from sampan.scheduler import resources, terms
+from sampan.scheduler.resources import Resources
+from sampan.scheduler.terms import AffinityTerm, Labels, RequiredNodes
+
+# Protocol, address of the node, number; the address 0.0.0.0 stands for all.
+Port = tuple[str, str, int]
+ALL_ADDRESSES = "0.0.0.0"
+DEFAULT_SCHEDULER = "default-scheduler"
+
+
+class PodInfo:
+    """One pod. `object` is shared and never changed; a changed pod is another PodInfo with the same `uid`."""
+
+    def __init__(self, obj: Object) -> None:
+        meta = obj["metadata"]
+        self.object = obj
+        self.spec: Object = obj.get("spec") or {}
+        self.status: Object = obj.get("status") or {}
+        self.name: str = meta["name"]
+        self.namespace: str = meta.get("namespace", "")
+        self.uid: str = meta.get("uid") or f"{self.namespace}/{self.name}"
+        self.labels: Labels = meta.get("labels") or {}
+        self.terminating = meta.get("deletionTimestamp") is not None
+
+    def __repr__(self) -> str:
+        return f"PodInfo({self.namespace}/{self.name})"
+
+    @property
+    def key(self) -> Key:
+        return Key(self.namespace, self.name)
+
+    @property
+    def node(self) -> str:
+        """The node that the spec names, empty for a pod that waits."""
+        return self.spec.get("nodeName") or ""
+
+    @property
+    def nominated(self) -> str:
+        """The node that preemption makes room on."""
+        return self.status.get("nominatedNodeName") or ""
+
+    @property
+    def finished(self) -> bool:
+        return self.status.get("phase") in ("Succeeded", "Failed")
+
+    @property
+    def scheduler(self) -> str:
+        return self.spec.get("schedulerName") or DEFAULT_SCHEDULER
+
+    @property
+    def priority(self) -> int:
+        return self.spec.get("priority") or 0
+
+    @property
+    def tolerations(self) -> list[Object]:
+        return self.spec.get("tolerations") or []
+
+    @cached_property
+    def requests(self) -> Resources:
+        """What the pod takes of its node: the most of what it asks, was allocated, and has."""
+        return resources.requests(self.object)
+
+    @cached_property
+    def non_zero(self) -> tuple[int, int]:
+        """CPU and memory as `requests`, with defaults where containers request none."""
+        return resources.non_zero(self.object, self.requests)
+
+    @cached_property
+    def host_ports(self) -> tuple[Port, ...]:
+        """The ports of its node that the pod takes: those of containers, and of sidecars before them."""
+        sidecars = [c for c in self.spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
+        return tuple(
+            (port.get("protocol") or "TCP", port.get("hostIP") or ALL_ADDRESSES, port["hostPort"])
+            for container in (*sidecars, *(self.spec.get("containers") or ()))
+            for port in container.get("ports") or ()
+            if (port.get("hostPort") or 0) > 0
+        )
+
+    @cached_property
+    def claims(self) -> tuple[Key, ...]:
+        """The PersistentVolumeClaims that the pod names (those of ephemeral volumes are not among them)."""
+        return tuple(
+            Key(self.namespace, volume["persistentVolumeClaim"]["claimName"])
+            for volume in self.spec.get("volumes") or ()
+            if volume.get("persistentVolumeClaim")
+        )
+
+    @cached_property
+    def required_nodes(self) -> RequiredNodes:
+        return terms.required_nodes(self.spec)
+
+    @property
+    def has_affinity(self) -> bool:
+        """Whether the pod has affinity or anti-affinity to pods, required or preferred."""
+        return self._affinity("podAffinity") is not None or self._affinity("podAntiAffinity") is not None
+
+    @cached_property
+    def required_affinity(self) -> tuple[AffinityTerm, ...]:
+        return self._required("podAffinity")
+
+    @cached_property
+    def required_anti_affinity(self) -> tuple[AffinityTerm, ...]:
+        return self._required("podAntiAffinity")
+
+    @cached_property
+    def preferred_affinity(self) -> tuple[AffinityTerm, ...]:
+        return self._preferred("podAffinity")
+
+    @cached_property
+    def preferred_anti_affinity(self) -> tuple[AffinityTerm, ...]:
+        return self._preferred("podAntiAffinity")
+
+    def _affinity(self, kind: str) -> Object | None:
+        found: Object | None = (self.spec.get("affinity") or {}).get(kind)
+        return found
+
+    def _required(self, kind: str) -> tuple[AffinityTerm, ...]:
+        listed = (self._affinity(kind) or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+        return terms.required_affinity(listed, self.namespace)
+
+    def _preferred(self, kind: str) -> tuple[AffinityTerm, ...]:
+        listed = (self._affinity(kind) or {}).get("preferredDuringSchedulingIgnoredDuringExecution")
+        return terms.preferred_affinity(listed, self.namespace)
