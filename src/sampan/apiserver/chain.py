@@ -12,8 +12,9 @@
 
 Every write then passes, in `writing.Writer.admitted`:
 
-    default, prepare    the kind's own: fields filled in, and those put back that this writer may not set
+    default             the kind's own: fields that the writer left out are filled in
     mutate              each of `admission.MUTATING` may change the object
+    prepare             the kind's own: fields that this writer may not set are put back
     validate            the kind's rules: every fault is told; then each of `admission.VALIDATING` may refuse
 
 and is stored: encoded once, with the span's traceparent as its cause.

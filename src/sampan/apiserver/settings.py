@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sampan.apiserver.pod_standards import Exempt, Policy
 from sampan.http.messages import Request, Response
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class Settings:
 
     `address` and `port` are where pods reach the API: the endpoint of Service `kubernetes`; without an address there
     is none. `extensions` serve path prefixes that are no resources, authorized as such; `audit` sees each call that is
-    allowed or denied. `keep_seconds` and `keep_bytes` bound the history.
+    allowed or denied. `pod_security` is what holds in namespaces
+    whose labels say nothing. `keep_seconds` and `keep_bytes` bound the history.
     """
 
     service_account_key: bytes = b""
@@ -44,5 +46,7 @@ class Settings:
     kubelets: Kubelets | None = None
     extensions: Mapping[str, Extension] = field(default_factory=dict)
     audit: Callable[[Call, int], None] | None = None
+    pod_security: Policy = field(default_factory=Policy)
+    pod_security_exempt: Exempt = field(default_factory=Exempt)
     keep_seconds: float = DAY
     keep_bytes: int = GIGABYTE

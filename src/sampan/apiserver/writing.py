@@ -184,9 +184,9 @@ class Writer:
         """The object as it is to be stored: defaults, preparation, admission, validation. Raises what refuses it."""
         kind = call.resource
         kind.default(obj)
+        await self._server.admission.mutate(call, obj, old)
         if kind.prepare:
             kind.prepare(obj, old, call.subresource)
-        await self._server.admission.mutate(call, obj, old)
         faults = kind.validate(obj, old)
         if faults:
             raise errors.invalid(kind, obj["metadata"].get("name", ""), faults)

@@ -191,7 +191,7 @@ def resources(found_resources: Object, path: str) -> list[Invalid]:
     found: list[Invalid] = []
     for field, amounts in (("limits", limits), ("requests", requests)):
         for name, amount in amounts.items():
-            found += _resource(name, amount, f"{path}.{field}")
+            found += resource(name, amount, f"{path}.{field}")
     for name in requests.keys() & limits.keys():
         try:
             least, most = quantities.parse(requests[name]), quantities.parse(limits[name])
@@ -206,12 +206,18 @@ def resources(found_resources: Object, path: str) -> list[Invalid]:
     return found
 
 
-def _resource(name: str, amount: Any, path: str) -> list[Invalid]:
+def resource(name: str, amount: Any, path: str) -> list[Invalid]:
+    """Faults of one resource's name and amount in a list at `path`."""
     at = f"{path}[{name}]"
     found = faults.each_invalid(at, name, names.qualified(name))
     if "/" not in name and name not in _RESOURCES and not name.startswith("hugepages-"):
         found.append(faults.invalid(at, name, "must be a standard resource for containers"))
     return found + positive(amount, at)
+
+
+def extended(name: str) -> bool:
+    """Whether a resource is neither Kubernetes' own nor one that a quota spells with `requests.`."""
+    return "/" in name and "kubernetes.io/" not in name and not name.startswith("requests.")
 
 
 def positive(amount: Any, path: str, *, zero: bool = True) -> list[Invalid]:

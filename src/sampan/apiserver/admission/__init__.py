@@ -12,13 +12,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.apiserver.admission import (
     certificate_requester,
+    certificates,
+    claim_resize,
+    default_ingress_class,
     default_storage_class,
+    limit_ranger,
     namespace_lifecycle,
     node_restriction,
     node_taint,
     pod_priority,
+    pod_security,
     pod_tolerations,
+    resource_quota,
     role_escalation,
+    runtime_class,
     service_account,
     service_addresses,
     storage_protection,
@@ -41,7 +48,11 @@ class Row(NamedTuple):
     verbs: str
 
 
+_CERTIFICATES = "certificatesigningrequests.certificates.k8s.io"
+
 MUTATING: tuple[Row, ...] = (
+    Row(namespace_lifecycle.validate, "", "create"),
+    Row(limit_ranger.mutate, "pods", "create update patch"),
     Row(service_account.mutate, "pods", "create"),
     Row(pod_priority.mutate, "pods", "create"),
     Row(pod_priority.mutate_group, "podgroups.scheduling.k8s.io", "create"),
@@ -49,20 +60,29 @@ MUTATING: tuple[Row, ...] = (
     Row(node_taint.mutate, "nodes", "create"),
     Row(default_storage_class.mutate, "persistentvolumeclaims", "create"),
     Row(storage_protection.mutate, "persistentvolumeclaims persistentvolumes", "create"),
-    Row(certificate_requester.mutate, "certificatesigningrequests.certificates.k8s.io", "create"),
+    Row(runtime_class.mutate, "pods", "create"),
+    Row(certificate_requester.mutate, _CERTIFICATES, "create"),
+    Row(default_ingress_class.mutate, "ingresses.networking.k8s.io", "create"),
     Row(service_addresses.mutate, "services", "create update patch"),
 )
 VALIDATING: tuple[Row, ...] = (
-    Row(namespace_lifecycle.validate, "", "create"),
     Row(namespace_lifecycle.protect, "namespaces", "delete"),
+    Row(limit_ranger.validate, "pods persistentvolumeclaims", "create update patch"),
     Row(service_account.validate, "pods", "create"),
     Row(node_restriction.validate, "", "create update patch delete"),
+    Row(pod_security.validate_namespace, "namespaces", "create update patch"),
+    Row(pod_security.validate, pod_security.RESOURCES, "create update patch"),
+    Row(claim_resize.validate, "persistentvolumeclaims", "update patch"),
+    Row(runtime_class.validate, "pods", "create"),
+    Row(certificates.validate, _CERTIFICATES, "create update patch"),
     Row(
         role_escalation.validate,
         "roles.rbac.authorization.k8s.io clusterroles.rbac.authorization.k8s.io "
         "rolebindings.rbac.authorization.k8s.io clusterrolebindings.rbac.authorization.k8s.io",
         "create update patch",
     ),
+    # The last: what it charges is stored, unless the store itself fails.
+    Row(resource_quota.validate, "", "create update patch"),
 )
 
 
