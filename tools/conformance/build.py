@@ -6,6 +6,7 @@ results are kept in ~/.cache/sampan/conformance.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -61,9 +62,9 @@ def _module(directory: Path) -> None:
     The published module names its staging modules by path; each is published too, its version alike but for the 1.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "go.mod").write_text(_requirements(""))
-    _go(directory, "mod", "download", f"{MODULE}@v{VERSION}")
-    (directory / "go.mod").write_text(_requirements((source() / "go.mod").read_text()))
+    (directory / "go.mod").write_text("module sampan.io/conformance\n")
+    downloaded = json.loads(_go(directory, "mod", "download", "-json", f"{MODULE}@v{VERSION}"))
+    (directory / "go.mod").write_text(_requirements(Path(downloaded["GoMod"]).read_text()))
     imports = "".join(f'import _ "{package}"\n' for _, package in PROGRAMS.values())
     (directory / "tools.go").write_text(f"//go:build tools\n\npackage conformance\n\n{imports}")
     _go(directory, "mod", "tidy")
@@ -72,15 +73,8 @@ def _module(directory: Path) -> None:
 def _requirements(theirs: str) -> str:
     staged = VERSION.replace("1.", "v0.", 1)
     replaced = "".join(f"replace {name} => {name} {staged}\n" for name in _STAGED.findall(theirs))
-    version = re.search(r"^go .*", theirs, re.MULTILINE)
-    return "\n".join(
-        [
-            "module sampan.io/conformance",
-            version.group() if version else "",
-            f"require {MODULE} v{VERSION}",
-            replaced,
-        ]
-    )
+    language = re.findall(r"^go(?:debug)? .*", theirs, re.MULTILINE)
+    return "\n".join(["module sampan.io/conformance", *language, f"require {MODULE} v{VERSION}", replaced])
 
 
 def _build(directory: Path, name: str) -> None:
