@@ -10,26 +10,29 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from sampan.host.trace import Cause
 from sampan.machinery.objects import Object
-from sampan.scheduler import events
-from sampan.scheduler.events import Action, ClusterEvent
-from sampan.scheduler.queue import Interest, Queued, Rules, SchedulingQueue
+from sampan.scheduler import changes
+from sampan.scheduler.events import Action, ClusterEvent, Kind, on
+from sampan.scheduler.pods import PodInfo
+from sampan.scheduler.queue import Queued, Rules, SchedulingQueue
 
 FIT, TAINTS, GATES = "NodeResourcesFit", "TaintToleration", "SchedulingGates"
-TAINT_CHANGED = ClusterEvent(events.NODE, Action.UPDATE_NODE_TAINT)
+TAINT_CHANGED = ClusterEvent(Kind.NODE, Action.UPDATE_NODE_TAINT)
 
 
-def pod(name: str, priority: int = 0, **spec: Any) -> Object:
+def pod(name: str, priority: int = 0, **spec: Any) -> PodInfo:
     meta = {"namespace": "default", "name": name, "uid": f"uid-{name}"}
-    return {"metadata": meta, "spec": {"priority": priority, "schedulerName": "default-scheduler", **spec}}
+    return PodInfo({"metadata": meta, "spec": {"priority": priority, **spec}})
 
 
 def rules(**hints: Any) -> dict[str, Rules]:
     """Fit waits for pods that go, taints for taints that change, gates for gates that open."""
-    gone = Interest(FIT, events.POD_DELETED, hints.get("gone"))
-    opened = ClusterEvent(events.TARGET_POD, Action.UPDATE_POD_SCHEDULING_GATES_ELIMINATED)
-    interests = (gone, Interest(TAINTS, TAINT_CHANGED, hints.get("taint")), Interest(GATES, opened))
-    gate = (GATES, lambda pod: not pod["spec"].get("schedulingGates"))
-    return {"default-scheduler": Rules(interests, (gate,))}
+    hinted = {
+        FIT: [on(Kind.ASSIGNED_POD, Action.DELETE, hints.get("gone"))],
+        TAINTS: [on(Kind.NODE, Action.UPDATE_NODE_TAINT, hints.get("taint"))],
+        GATES: [on(Kind.TARGET_POD, Action.UPDATE_POD_GATES_ELIMINATED)],
+    }
+    gate = (GATES, lambda pod: not pod.spec.get("schedulingGates"))
+    return {"default-scheduler": Rules(hinted, (gate,))}
 
 
 def popped(queue: SchedulingQueue, now: float) -> Queued:
@@ -42,8 +45,8 @@ def names(queue: SchedulingQueue, now: float) -> list[str]:
     """Everything that may be tried now, in order."""
     found = []
     while item := queue.pop(now):
-        queue.done(item.uid)
-        found.append(item.key.name)
+        queue.done(item.pod.uid)
+        found.append(item.pod.name)
     return found
 
 
@@ -60,21 +63,21 @@ def test_a_rejected_pod_waits_for_an_event_that_may_help_it() -> None:
     queue.give_back(popped(queue, 1.0), 1.0, rejectors=[FIT])
     queue.happened(TAINT_CHANGED, None, None, 2.0)
     assert queue.pop(2.0) is None
-    queue.happened(events.POD_DELETED, None, None, 20.0)
+    queue.happened(changes.POD_DELETED, None, None, 20.0)
     assert names(queue, 20.0) == ["web"]
 
 
 def test_a_hint_looks_at_what_changed_and_a_broken_one_says_yes() -> None:
-    def same_node(waiting: Object, old: Object | None, new: Object | None) -> bool:
+    def same_node(waiting: PodInfo, old: Object | None, new: Object | None) -> bool:
         assert old is not None
         return bool(old["spec"]["nodeName"] == "n1")
 
     queue = SchedulingQueue(rules(gone=same_node))
     queue.add(pod("web"), 1.0)
     queue.give_back(popped(queue, 1.0), 1.0, rejectors=[FIT])
-    queue.happened(events.POD_DELETED, pod("other", nodeName="n2"), None, 20.0)
+    queue.happened(changes.POD_DELETED, pod("other", nodeName="n2").object, None, 20.0)
     assert queue.pop(20.0) is None
-    queue.happened(events.POD_DELETED, None, None, 20.0)
+    queue.happened(changes.POD_DELETED, None, None, 20.0)
     assert names(queue, 20.0) == ["web"]
 
 
@@ -83,7 +86,7 @@ def test_events_during_a_pods_cycle_are_weighed_when_it_comes_back() -> None:
     queue.add(pod("web"), 1.0)
     item = popped(queue, 1.0)
     cause = Cause("1" * 32, "2" * 16)
-    queue.happened(events.POD_DELETED, None, None, 1.0, causes=(cause,))
+    queue.happened(changes.POD_DELETED, None, None, 1.0, causes=(cause,))
     queue.give_back(item, 1.5, rejectors=[FIT])
     assert queue.sizes()["backoff"] == 1
     assert popped(queue, 1.6).causes == [cause]
@@ -95,13 +98,14 @@ def test_backoff_doubles_but_the_idle_scheduler_tries_at_once() -> None:
     now = 0.0
     for wait in (1, 2, 4, 8, 10, 10):
         queue.give_back(popped(queue, now), now, rejectors=[FIT])
-        queue.happened(events.POD_DELETED, None, None, now)
+        queue.happened(changes.POD_DELETED, None, None, now)
         queue.add(pod("rich", 5), now)
         # Somebody else is active: the one that backs off is behind, until its time is over.
-        assert popped(queue, now).key.name == "rich"
+        assert popped(queue, now).pod.name == "rich"
         queue.done("uid-rich")
         item = queue.get("uid-poor")
-        assert item is not None and item.retry_at == now + wait
+        assert item is not None
+        assert item.retry_at == now + wait
         now += 100.0
 
 
@@ -118,10 +122,11 @@ def test_a_gate_holds_a_pod_until_it_is_taken_away() -> None:
     queue = SchedulingQueue(rules())
     gated = pod("web", schedulingGates=[{"name": "wait"}])
     queue.add(gated, 0.0)
-    assert queue.pop(0.0) is None and queue.sizes()["gated"] == 1
-    queue.happened(events.POD_DELETED, None, None, 1.0)
+    assert queue.pop(0.0) is None
+    assert queue.sizes()["gated"] == 1
+    queue.happened(changes.POD_DELETED, None, None, 1.0)
     assert queue.pop(1.0) is None
-    queue.update(gated, pod("web"), 2.0)
+    queue.update(gated.object, pod("web"), 2.0)
     assert names(queue, 2.0) == ["web"]
 
 
@@ -144,7 +149,7 @@ def test_activation_reaches_the_waiting_and_those_in_flight() -> None:
     queue.give_back(popped(queue, 0.0), 0.0, rejectors=[FIT])
     flying = popped(queue, 0.0)
     queue.activate(["uid-waiting", "uid-flying"], 0.0)
-    assert popped(queue, 0.0).key.name == "waiting"
+    assert popped(queue, 0.0).pod.name == "waiting"
     queue.give_back(flying, 0.0, rejectors=[FIT])
     assert queue.sizes()["backoff"] == 1
 
@@ -164,10 +169,11 @@ def test_a_deleted_pod_is_gone_from_wherever_it_waits(where: str) -> None:
     if where != "active":
         queue.give_back(popped(queue, 0.0), 0.0, rejectors=[FIT])
     if where == "backoff":
-        queue.happened(events.POD_DELETED, None, None, 0.0)
+        queue.happened(changes.POD_DELETED, None, None, 0.0)
     assert queue.sizes()[where] == 1
     queue.delete("uid-web")
-    assert len(queue) == 0 and queue.pop(1000.0) is None
+    assert len(queue) == 0
+    assert queue.pop(1000.0) is None
 
 
 NAMES = st.sampled_from([f"p{n}" for n in range(5)])
@@ -200,8 +206,8 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def pop(self) -> None:
         if item := self.queue.pop(self.now):
-            self.flying[item.key.name] = item
-            self.helped.discard(item.key.name)
+            self.flying[item.pod.name] = item
+            self.helped.discard(item.pod.name)
 
     @rule(data=st.data())
     def reject(self, data: st.DataObject) -> None:
@@ -213,13 +219,13 @@ class Machine(RuleBasedStateMachine):
     def bind(self, data: st.DataObject) -> None:
         if self.flying:
             name = data.draw(st.sampled_from(sorted(self.flying)))
-            self.queue.done(self.flying.pop(name).uid)
+            self.queue.done(self.flying.pop(name).pod.uid)
             self.known.discard(name)
 
-    @rule(event=st.sampled_from([events.POD_DELETED, TAINT_CHANGED]))
+    @rule(event=st.sampled_from([changes.POD_DELETED, TAINT_CHANGED]))
     def happen(self, event: ClusterEvent) -> None:
         self.queue.happened(event, None, None, self.now)
-        if event == events.POD_DELETED:
+        if event == changes.POD_DELETED:
             self.helped = set(self.known)
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 20.0]))
@@ -228,14 +234,15 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def every_pod_is_in_one_place(self) -> None:
-        waiting = {item.key.name for item in self.queue.items()}
-        assert waiting | set(self.flying) == self.known and not waiting & set(self.flying)
+        waiting = {item.pod.name for item in self.queue.items()}
+        assert waiting | set(self.flying) == self.known
+        assert not waiting & set(self.flying)
         assert sum(self.queue.sizes().values()) == len(waiting)
         assert min(self.queue.sizes().values()) >= 0
 
     @invariant()
     def none_that_was_helped_is_held(self) -> None:
-        held = {item.key.name for item in self.queue.items() if item.where == "unschedulable"}
+        held = {item.pod.name for item in self.queue.items() if item.where == "unschedulable"}
         assert not held & self.helped
 
     @invariant()

@@ -21,14 +21,15 @@ import heapq
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sampan.host.trace import Cause
-from sampan.machinery.objects import Key, Object, key
-from sampan.scheduler import events
-from sampan.scheduler.events import ClusterEvent
+from sampan.machinery.objects import Object
+from sampan.scheduler import changes
+from sampan.scheduler.events import ClusterEvent, EventHint
+from sampan.scheduler.pods import PodInfo
 
 # A pod that no event has helped is tried again after this time; looked at this often.
 SWEEP, SWEEP_PERIOD = 300.0, 30.0
@@ -39,29 +40,20 @@ ACTIVE, BACKOFF, ERRORS, UNSCHEDULABLE, IN_FLIGHT, GONE = (
     "active", "backoff", "errors", "unschedulable", "in flight", "gone",
 )  # fmt: skip
 SKIP, AFTER_BACKOFF, AT_ONCE = 0, 1, 2
-ADDED = str(events.UNSCHEDULED_POD_ADDED)
-
-Hint = Callable[[Object, Object | None, Object | None], bool]
-"""Of the pending pod, and the event's object before and after: whether the pod is worth another try."""
+ADDED = changes.label(changes.UNSCHEDULED_POD_ADDED)
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Interest:
-    """A plugin's interest in an event; without a hint, every such event may help whom it rejected."""
-
-    plugin: str
-    event: ClusterEvent
-    hint: Hint | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Rules:
-    """What one profile's plugins say of waiting. A gate gives True where it lets the pod pass."""
+    """What one profile's plugins say of waiting.
 
-    interests: tuple[Interest, ...] = ()
-    gates: tuple[tuple[str, Callable[[Object], bool]], ...] = ()
+    `hints` are by plugin; a gate gives True where it lets a pod pass.
+    """
+
+    hints: Mapping[str, Sequence[EventHint]] = field(default_factory=dict)
+    gates: tuple[tuple[str, Callable[[PodInfo], bool]], ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -71,9 +63,7 @@ class Queued:
     `since` is when it came into the queue, the last time; `first`, when it was first active.
     """
 
-    pod: Object
-    key: Key
-    uid: str
+    pod: PodInfo
     since: float
     first: float | None = None
     attempts: int = 0
@@ -91,14 +81,10 @@ class Queued:
     ticket: int = 0
     retry_at: float | None = None
 
-    @property
-    def profile(self) -> str:
-        return str(self.pod["spec"].get("schedulerName") or "default-scheduler")
 
-
-def by_priority(pod: Object, since: float) -> tuple[int, float]:
+def by_priority(pod: PodInfo, since: float) -> tuple[int, float]:
     """The usual order (PrioritySort): the higher priority first, then who has waited longest."""
-    return -(pod["spec"].get("priority") or 0), since
+    return -pod.priority, since
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +110,7 @@ class SchedulingQueue:
         *,
         first: float = FIRST_BACKOFF,
         last: float = LAST_BACKOFF,
-        order: Callable[[Object, float], Any] = by_priority,
+        order: Callable[[PodInfo, float], Any] = by_priority,
     ) -> None:
         self._profiles, self._first, self._last, self._order = profiles, first, last, order
         self._items: dict[str, Queued] = {}
@@ -139,7 +125,7 @@ class SchedulingQueue:
         self._tickets = 0
         self._sizes: Counter[str] = Counter()
         self._next_sweep = math.inf
-        self._concerns: dict[tuple[str, ClusterEvent], tuple[Interest, ...]] = {}
+        self._concerns: dict[tuple[str, ClusterEvent], dict[str, list[EventHint]]] = {}
         self.incoming: Counter[tuple[str, str]] = Counter()
 
     # What is there
@@ -169,31 +155,30 @@ class SchedulingQueue:
 
     # Pods come, change and go
 
-    def add(self, pod: Object, now: float, causes: Iterable[Cause] = ()) -> None:
+    def add(self, pod: PodInfo, now: float, causes: Iterable[Cause] = ()) -> None:
         """A new pod without a node."""
-        item = Queued(pod, key(pod), pod["metadata"]["uid"], now)
+        item = Queued(pod, now)
         if causes:
             _extend(item.causes, causes)
         self._activate(item, now, ADDED)
 
-    def update(self, old: Object, new: Object, now: float, causes: Iterable[Cause] = ()) -> None:
+    def update(self, old: Object, new: PodInfo, now: float, causes: Iterable[Cause] = ()) -> None:
         """A waiting pod has changed; an unknown one is added."""
-        uid = new["metadata"]["uid"]
-        if uid in self._flying:
-            for event in events.of_pod(old, new, target=True):
-                self._log.append(_Happened(event, old, new, uid, tuple(causes)))
+        if new.uid in self._flying:
+            for event in changes.of_pod(old, new.object, target=True):
+                self._log.append(_Happened(event, old, new.object, new.uid, tuple(causes)))
             return
-        item = self._items.get(uid)
+        item = self._items.get(new.uid)
         if item is None:
             self.add(new, now, causes)
             return
         item.pod = new
         if item.where != UNSCHEDULABLE:
             return
-        for event in events.of_pod(old, new, target=True):
-            if strategy := self._worth(item, event, old, new):
+        for event in changes.of_pod(old, new.object, target=True):
+            if strategy := self._worth(item, event, old, new.object):
                 _extend(item.causes, causes)
-                self._requeue(item, strategy, now, str(event))
+                self._requeue(item, strategy, now, changes.label(event))
                 break
 
     def delete(self, uid: str) -> None:
@@ -211,7 +196,7 @@ class SchedulingQueue:
             return None
         self._take(item, IN_FLIGHT)
         item.attempts += 1
-        self._flying[item.uid] = self._dropped + len(self._log)
+        self._flying[item.pod.uid] = self._dropped + len(self._log)
         return item
 
     def done(self, uid: str) -> None:
@@ -231,8 +216,8 @@ class SchedulingQueue:
         pending: Iterable[str] = (),
     ) -> None:
         """A pod in flight was rejected by these plugins; or by none, where it failed by an error."""
-        if item.uid in self._items:
-            self.done(item.uid)
+        if item.pod.uid in self._items:
+            self.done(item.pod.uid)
             return
         item.rejectors, item.pending = frozenset(rejectors), frozenset(pending)
         if item.rejectors or item.pending:
@@ -242,7 +227,7 @@ class SchedulingQueue:
             item.errors += 1
         item.since, item.retry_at = now, None
         strategy = self._worth_meanwhile(item)
-        self.done(item.uid)
+        self.done(item.pod.uid)
         self._requeue(item, strategy, now, "ScheduleAttemptFailure")
 
     def happened(
@@ -253,7 +238,7 @@ class SchedulingQueue:
         now: float,
         *,
         causes: tuple[Cause, ...] = (),
-        only: Callable[[Object], bool] | None = None,
+        only: Callable[[PodInfo], bool] | None = None,
     ) -> bool:
         """Something changed: move those that it may help. True where some pod may be tried now.
 
@@ -271,7 +256,7 @@ class SchedulingQueue:
                     continue
                 if strategy := self._worth(item, event, old, new):
                     _extend(item.causes, causes)
-                    moved |= self._requeue(item, strategy, now, str(event))
+                    moved |= self._requeue(item, strategy, now, changes.label(event))
         if self._flying:
             self._log.append(_Happened(event, old, new, causes=causes))
         return moved
@@ -281,9 +266,9 @@ class SchedulingQueue:
         for uid in uids:
             item = self._items.get(uid)
             if item is not None and item.where != ACTIVE:
-                self._activate(item, now, str(events.ACTIVATED))
+                self._activate(item, now, "ForceActivate")
             elif uid in self._flying:
-                self._log.append(_Happened(events.ACTIVATED, None, None, uid))
+                self._log.append(_Happened(changes.ANYTHING, None, None, uid))
 
     # Time
 
@@ -308,36 +293,37 @@ class SchedulingQueue:
             for item in list(same.values()):
                 if now - max(item.since, item.swept_at) > SWEEP:
                     item.swept_at = now
-                    self._requeue(item, AFTER_BACKOFF, now, str(events.TIMEOUT))
+                    self._requeue(item, AFTER_BACKOFF, now, "UnschedulableTimeout")
         self._next_sweep = now + SWEEP_PERIOD if self._unschedulable else math.inf
 
     # What an event is worth
 
     def _concerned(self, event: ClusterEvent) -> frozenset[str] | None:
         """The plugins, of any profile, with an interest in the event; None for all."""
-        if event.is_wildcard:
+        if event == changes.ANYTHING:
             return None
-        found = (self._interests(name, event) for name in self._profiles)
-        return frozenset(interest.plugin for same in found for interest in same)
+        return frozenset(name for profile in self._profiles for name in self._hints(profile, event))
 
-    def _interests(self, profile: str, event: ClusterEvent) -> tuple[Interest, ...]:
+    def _hints(self, profile: str, event: ClusterEvent) -> dict[str, list[EventHint]]:
+        """The hints of the plugins that the event concerns."""
         at = (profile, event)
         if at not in self._concerns:
             rules = self._profiles.get(profile) or Rules()
-            self._concerns[at] = tuple(i for i in rules.interests if i.event.covers(event))
+            matching = {p: [h for h in hints if h.event.covers(event)] for p, hints in rules.hints.items()}
+            self._concerns[at] = {p: hints for p, hints in matching.items() if hints}
         return self._concerns[at]
 
     def _worth(self, item: Queued, event: ClusterEvent, old: Object | None, new: Object | None) -> int:
         """Whether the event makes the pod worth another try, and how soon."""
-        if event.is_wildcard or not (item.rejectors or item.pending):
+        if event == changes.ANYTHING or not (item.rejectors or item.pending):
             return AFTER_BACKOFF
         found = SKIP
-        for interest in self._interests(item.profile, event):
-            if interest.plugin not in item.rejectors and interest.plugin not in item.pending:
+        for plugin, hints in self._hints(item.pod.scheduler, event).items():
+            if plugin not in item.rejectors and plugin not in item.pending:
                 continue
-            if not _hinted(interest, item.pod, old, new):
+            if not any(_says_yes(hint, plugin, item.pod, old, new) for hint in hints):
                 continue
-            if interest.plugin in item.pending:
+            if plugin in item.pending:
                 return AT_ONCE
             found = AFTER_BACKOFF
         return found
@@ -347,8 +333,8 @@ class SchedulingQueue:
         if not (item.rejectors or item.pending):
             return AFTER_BACKOFF
         found = SKIP
-        for one in self._log[self._flying.get(item.uid, 0) - self._dropped :]:
-            if one.uid and one.uid != item.uid:
+        for one in self._log[self._flying.get(item.pod.uid, 0) - self._dropped :]:
+            if one.uid and one.uid != item.pod.uid:
                 continue
             worth = self._worth(item, one.event, one.old, one.new)
             if worth:
@@ -394,13 +380,13 @@ class SchedulingQueue:
     def _hold(self, item: Queued, now: float, event: str) -> None:
         self._put(item, UNSCHEDULABLE, event)
         item.group = item.rejectors | item.pending
-        self._unschedulable.setdefault(item.group, {})[item.uid] = item
+        self._unschedulable.setdefault(item.group, {})[item.pod.uid] = item
         self._next_sweep = min(self._next_sweep, now + SWEEP_PERIOD)
 
     def _put(self, item: Queued, where: str, event: str) -> None:
         came = item.where != where
         self._take(item, where)
-        self._items[item.uid] = item
+        self._items[item.pod.uid] = item
         self._sizes[where] += 1
         self._tickets += 1
         item.ticket = self._tickets
@@ -410,16 +396,16 @@ class SchedulingQueue:
     def _take(self, item: Queued, where: str = GONE) -> None:
         if item.where == UNSCHEDULABLE:
             same = self._unschedulable[item.group]
-            del same[item.uid]
+            del same[item.pod.uid]
             if not same:
                 del self._unschedulable[item.group]
-        if self._items.pop(item.uid, None) is not None:
+        if self._items.pop(item.pod.uid, None) is not None:
             self._sizes[item.where] -= 1
         item.where = where
 
     def _is_gated(self, item: Queued) -> bool:
         """Ask the gates, the one that held it last first."""
-        rules = self._profiles.get(item.profile)
+        rules = self._profiles.get(item.pod.scheduler)
         gates = rules.gates if rules else ()
         if item.gate:
             gates = tuple(sorted(gates, key=lambda gate: gate[0] != item.gate))
@@ -465,14 +451,14 @@ class SchedulingQueue:
         return None
 
 
-def _hinted(interest: Interest, pod: Object, old: Object | None, new: Object | None) -> bool:
-    if interest.hint is None:
+def _says_yes(hint: EventHint, plugin: str, pod: PodInfo, old: Object | None, new: Object | None) -> bool:
+    if hint.hint is None:
         return True
     try:
-        return interest.hint(pod, old, new)
+        return hint.hint(pod, old, new)
     except Exception:
         # Rather one try too many than a pod that waits for ever.
-        log.exception("the hint of %s about %s failed", interest.plugin, interest.event)
+        log.exception("the hint of %s about %s failed", plugin, changes.label(hint.event))
         return True
 
 
