@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.store import etcd_server
 
-from sampan.store import sqlite
+from sampan.store import etcd, sqlite
 from sampan.store.api import Compacted, Conflict, Event, Exists, Future, Store, Watch
 from sampan.store.memory import Memory
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "etcd"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made: Store = Memory() if request.param == "memory" else await sqlite.open(tmp_path / "store.db")
-    yield made
-    await made.close()
+    with ExitStack() as ends:
+        made: Store = Memory()
+        if request.param == "sqlite":
+            made = await sqlite.open(tmp_path / "store.db")
+        elif request.param == "etcd":
+            server = ends.enter_context(etcd_server.etcd(tmp_path / "etcd"))
+            made = await etcd.open(etcd.parse(server.url))
+        yield made
+        await made.close()
 
 
 async def take(watch: Watch, count: int) -> list[Event]:

@@ -66,6 +66,12 @@ PROGRAMS = (
         },
         required=False,
     ),
+    Program(
+        "etcd",
+        "a store that several API servers share (--store etcd://...), where it is to run on this machine",
+        {"apt-get": "etcd-server", "dnf": "etcd", "apk": "etcd", "pacman": "etcd", "zypper": "etcd"},
+        required=False,
+    ),
 )
 
 # How each package manager installs without asking.

@@ -1,7 +1,7 @@
 """The store's contract: a revisioned log of key and value, with watch. One suite tests every implementation.
 
 Keys are paths such as `/core/pods/default/web`, values opaque bytes. Every write gets the next revision, a
-positive integer that grows without gaps in one store. A write returns only once it is durable. Beside each
+positive integer that grows. A write returns only once it is durable, and reads then show it. Beside each
 revision stands its *cause*: a traceparent, or the empty string.
 """
 
@@ -106,6 +106,12 @@ class Store(Protocol):
     @property
     def oldest(self) -> int:
         """The oldest revision that reads and watches may still name, where no prefix is compacted further."""
+
+    async def sync(self, revision: int = 0) -> None:
+        """Wait until reads show what anyone had written when this was called, in this process or another.
+
+        With `revision` it is enough that they show that one. Raises Future where it is not written.
+        """
 
     async def get(self, key: str, revision: int = 0) -> Record | None:
         """The record of `key` now, or as of `revision`. Raises Compacted, Future."""

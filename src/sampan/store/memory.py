@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from sampan.store.api import Compacted, Conflict, Entry, Event, Exists, Page, Record, StoreError
+from sampan.store.api import Compacted, Conflict, Entry, Event, Exists, Future, Page, Record, StoreError
 from sampan.store.state import Floors, State, Watch
 
 
@@ -25,6 +25,10 @@ class Memory:
     @property
     def oldest(self) -> int:
         return self._floors.of_all
+
+    async def sync(self, revision: int = 0) -> None:
+        if revision > self.revision:
+            raise Future(f"revision {revision} is not written yet; the latest is {self.revision}")
 
     async def get(self, key: str, revision: int = 0) -> Record | None:
         if not revision:

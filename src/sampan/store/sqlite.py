@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from sampan.store.api import Compacted, Conflict, Entry, Event, Exists, Page, Record, StoreError
+from sampan.store.api import Compacted, Conflict, Entry, Event, Exists, Future, Page, Record, StoreError
 from sampan.store.log import Log
 from sampan.store.state import Floors, State, Watch
 
@@ -88,6 +88,10 @@ class Sqlite:
         return self._floors.of_all
 
     # Reads
+
+    async def sync(self, revision: int = 0) -> None:
+        if revision > self.revision:
+            raise Future(f"revision {revision} is not written yet; the latest is {self.revision}")
 
     async def get(self, key: str, revision: int = 0) -> Record | None:
         if not revision:

@@ -11,6 +11,7 @@ import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import takewhile
 
 from sampan.store.api import Compacted, Event, Future, Page, Record
 
@@ -80,10 +81,22 @@ class State:
         self._lengths: list[int] = []
 
     def load(self, records: Sequence[Record], revision: int) -> None:
-        """Begin with `records`, which are in key order; the window begins at `revision`."""
+        """Begin with `records`, which are in key order; the window begins at `revision`.
+
+        Watches that are there go on from the log.
+        """
         self._records = {r.key: r for r in records}
         self._keys = [r.key for r in records]
+        self._window.clear()
+        self._window_bytes = 0
         self.revision = self.floor = revision
+        for watching in self._watches.values():
+            for watch in watching:
+                watch.fall_behind()
+
+    def advance(self, revision: int) -> None:
+        """Nothing was written up to `revision`, though the log counts it."""
+        self.revision = max(self.revision, revision)
 
     # Reads
 
@@ -133,8 +146,13 @@ class State:
 
     def cause(self, revision: int) -> str | None:
         """The cause of a revision in the window, else None."""
-        index = revision - self.floor - 1
-        return self._window[index].cause if 0 <= index < len(self._window) else None
+        if not self.floor < revision <= self.revision:
+            return None
+        # Where revisions have gaps, its event stands before the place it would have without.
+        index = min(revision - self.floor, len(self._window)) - 1
+        while index >= 0 and self._window[index].revision > revision:
+            index -= 1
+        return self._window[index].cause if index >= 0 and self._window[index].revision == revision else ""
 
     def _bounds(self, prefix: str) -> tuple[int, int]:
         end = prefix_end(prefix)
@@ -142,18 +160,15 @@ class State:
         return low, bisect_left(self._keys, end, low) if end else len(self._keys)
 
     def _since(self, revision: int) -> list[Event]:
-        """The events after `revision`, oldest first; revisions have no gaps, so they are the last so many."""
-        count = self.revision - revision
-        if count <= 0:
-            return []
-        recent = [e for e, _ in zip(reversed(self._window), range(count), strict=False)]
+        """The events after `revision`, oldest first."""
+        recent = list(takewhile(lambda e: e.revision > revision, reversed(self._window)))
         recent.reverse()
         return recent
 
     # Changes
 
     def apply(self, events: Sequence[Event]) -> None:
-        """Take in durable writes, in revision order without gaps, and hand them to the watches."""
+        """Take in durable writes, in revision order, and hand them to the watches."""
         for event in events:
             if event.value is None:
                 del self._records[event.key]
@@ -228,8 +243,13 @@ class Watch:
             return
         self._events.append(event)
         if len(self._events) > BACKLOG:
-            self._events.clear()
-            self._behind = True
+            self.fall_behind()
+        self._notify()
+
+    def fall_behind(self) -> None:
+        """Take what comes next from the log."""
+        self._events.clear()
+        self._behind = True
         self._notify()
 
     def close(self) -> None:
