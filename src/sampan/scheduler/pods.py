@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from sampan.machinery.objects import Key, Object
+from sampan.machinery.selectors import SelectorError
 from sampan.scheduler import resources, terms
 from sampan.scheduler.resources import Resources
 from sampan.scheduler.terms import AffinityTerm, Labels, RequiredNodes
@@ -13,6 +14,9 @@ from sampan.scheduler.terms import AffinityTerm, Labels, RequiredNodes
 Port = tuple[str, str, int]
 ALL_ADDRESSES = "0.0.0.0"
 DEFAULT_SCHEDULER = "default-scheduler"
+_KINDS = ("podAffinity", "podAntiAffinity")
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
 class PodInfo:
@@ -103,28 +107,40 @@ class PodInfo:
 
     @cached_property
     def required_affinity(self) -> tuple[AffinityTerm, ...]:
-        return self._required("podAffinity")
+        return self._read("podAffinity", _REQUIRED)[0]
 
     @cached_property
     def required_anti_affinity(self) -> tuple[AffinityTerm, ...]:
-        return self._required("podAntiAffinity")
+        return self._read("podAntiAffinity", _REQUIRED)[0]
 
     @cached_property
     def preferred_affinity(self) -> tuple[AffinityTerm, ...]:
-        return self._preferred("podAffinity")
+        return self._read("podAffinity", _PREFERRED)[0]
 
     @cached_property
     def preferred_anti_affinity(self) -> tuple[AffinityTerm, ...]:
-        return self._preferred("podAntiAffinity")
+        return self._read("podAntiAffinity", _PREFERRED)[0]
+
+    @cached_property
+    def fault(self) -> str:
+        """What is wrong with the pod's terms on other pods: a list with a fault counts as empty."""
+        faults = [
+            fault
+            for kind in _KINDS
+            for when in (_REQUIRED, _PREFERRED)
+            if (fault := self._read(kind, when)[1])
+        ]
+        return faults[0] if faults else ""
 
     def _affinity(self, kind: str) -> Object | None:
         found: Object | None = (self.spec.get("affinity") or {}).get(kind)
         return found
 
-    def _required(self, kind: str) -> tuple[AffinityTerm, ...]:
-        listed = (self._affinity(kind) or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
-        return terms.required_affinity(listed, self.namespace)
-
-    def _preferred(self, kind: str) -> tuple[AffinityTerm, ...]:
-        listed = (self._affinity(kind) or {}).get("preferredDuringSchedulingIgnoredDuringExecution")
-        return terms.preferred_affinity(listed, self.namespace)
+    def _read(self, kind: str, when: str) -> tuple[tuple[AffinityTerm, ...], str]:
+        listed = (self._affinity(kind) or {}).get(when) or ()
+        try:
+            if when == _REQUIRED:
+                return terms.required_affinity(listed, self.namespace), ""
+            return terms.preferred_affinity(listed, self.namespace), ""
+        except SelectorError as e:
+            return (), str(e)

@@ -28,6 +28,7 @@ CSI_NODES = "csinodes.storage.k8s.io"
 CSI_DRIVERS = "csidrivers.storage.k8s.io"
 CAPACITIES = "csistoragecapacities.storage.k8s.io"
 ATTACHMENTS = "volumeattachments.storage.k8s.io"
+DEVICE_CLASSES = "deviceclasses.resource.k8s.io"
 
 
 class Observer(Protocol):
@@ -56,9 +57,8 @@ class Snapshot:
         self.with_anti_affinity: dict[str, NodeInfo] = {}
         # Pods that preemption makes room for, by node and uid.
         self.nominated: dict[str, dict[str, PodInfo]] = {}
-        # Which nodes hold an image, by each of its names, and its size as first heard of.
-        self.images: dict[str, ImageState] = {}
-        # How many pods on nodes use each claim.
+        # Which nodes hold an image, by each of its names.
+        self.images: dict[str, set[str]] = {}
         self._objects: dict[str, dict[Key, Object]] = {}
         self._where: dict[str, str] = {}
         # Pods of nodes that are not known (yet).
@@ -205,22 +205,11 @@ class Snapshot:
                 index.pop(node.name, None)
 
     def _note_images(self, node: NodeInfo) -> None:
-        for name, size in node.images.items():
-            self.images.setdefault(name, ImageState(size)).nodes.add(node.name)
+        for name in node.images:
+            self.images.setdefault(name, set()).add(node.name)
 
     def _forget_images(self, node: NodeInfo) -> None:
         for name in node.images:
-            state = self.images[name]
-            state.nodes.discard(node.name)
-            if not state.nodes:
+            self.images[name].discard(node.name)
+            if not self.images[name]:
                 del self.images[name]
-
-
-class ImageState:
-    """An image's size in bytes, and the nodes that hold it."""
-
-    __slots__ = ("nodes", "size")
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.nodes: set[str] = set()

@@ -144,9 +144,14 @@ class AffinityTerm:
             return False
         return self.selector.matches(labels)
 
+    @property
+    def selects_namespaces(self) -> bool:
+        """Whether the namespace selector selects some and not all."""
+        return bool(self.namespace_selector) and not self.namespace_selector.nothing
+
     def resolved(self, namespaces: Mapping[str, Labels]) -> AffinityTerm:
         """The same with the namespace selector replaced by the names that it selects among these."""
-        if not self.namespace_selector or self.namespace_selector.nothing:
+        if not self.selects_namespaces:
             return self
         selected = {name for name, labels in namespaces.items() if self.namespace_selector.matches(labels)}
         return replace(self, namespaces=self.namespaces | selected, namespace_selector=NOTHING)
