@@ -71,6 +71,12 @@ def test_extended_resources_that_the_node_does_not_know_are_somebody_elses() -> 
             "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate",
         ),
         (
+            pod(securityContext={"sysctls": [{"name": "kernel/msgmax", "value": "1"}]}),
+            [],
+            "SysctlForbidden",
+            'forbidden sysctl: "kernel.msgmax" not allowlisted',
+        ),
+        (
             pod(os={"name": "windows"}),
             [],
             "PodOSNotSupported",

@@ -216,6 +216,16 @@ async def test_figures_for_top(served: Served) -> None:
     )
 
 
+async def test_metrics_for_prometheus(served: Served) -> None:
+    own = (await served.get("/metrics"))[1]
+    assert "kubelet_running_pods 1" in own
+    assert 'kubelet_running_containers{container_state="running"} 1' in own
+    assert 'kubelet_runtime_operations_duration_seconds_count{operation_type="run_pod_sandbox"} 1' in own
+    containers = (await served.get("/metrics/cadvisor"))[1]
+    assert 'container_memory_rss{container="main",namespace="default",pod="web"}' in containers
+    assert "# TYPE prober_probe_total counter" in (await served.get("/metrics/probes"))[1]
+
+
 def test_rates_of_processor_time() -> None:
     before, now = figures.Sample(10**9, 10**9), figures.Sample(2 * 10**9, 3 * 10**9)
     assert figures.rate(before, now, 0) == 5 * 10**8

@@ -9,7 +9,7 @@ from typing import Any
 
 from sampan.kinds import affinity, containers, faults, metadata, volumes
 from sampan.kinds.kind import Invalid
-from sampan.machinery import names
+from sampan.machinery import names, sysctls
 from sampan.machinery.objects import Object, get
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
@@ -36,6 +36,7 @@ def validate(spec: Object, path: str) -> list[Invalid]:
     found += _dns(spec, path)
     found += _host(spec, path)
     found += security_context(spec.get("securityContext") or {}, f"{path}.securityContext")
+    found += _sysctls(spec, f"{path}.securityContext.sysctls")
     found += affinity.validate(spec.get("affinity") or {}, f"{path}.affinity")
     found += tolerations(spec.get("tolerations") or [], f"{path}.tolerations")
     found += _spread(spec.get("topologySpreadConstraints") or [], f"{path}.topologySpreadConstraints")
@@ -121,6 +122,25 @@ def _host(spec: Object, path: str) -> list[Invalid]:
     return found
 
 
+def _sysctls(spec: Object, path: str) -> list[Invalid]:
+    found: list[Invalid] = []
+    seen: set[str] = set()
+    for index, sysctl in enumerate((spec.get("securityContext") or {}).get("sysctls") or ()):
+        name, at = sysctl.get("name", ""), f"{path}[{index}].name"
+        if not name:
+            found.append(faults.required(at))
+        elif not sysctls.valid(name):
+            text = f"must have at most {sysctls.MOST} characters and match regex ^{sysctls.PATTERN}$"
+            found.append(faults.invalid(at, name, text))
+        elif name in seen:
+            found.append(faults.duplicate(at, name))
+        seen.add(name)
+        for field, space in (("hostNetwork", "Net"), ("hostIPC", "IPC")):
+            if spec.get(field) and sysctls.namespace(name) == space:
+                found.append(faults.invalid(at, name, f"may not be specified when '{field}' is true"))
+    return found
+
+
 def security_context(context: Object, path: str) -> list[Invalid]:
     found: list[Invalid] = []
     for field in ("runAsUser", "runAsGroup", "fsGroup"):
@@ -129,14 +149,6 @@ def security_context(context: Object, path: str) -> list[Invalid]:
         found += _id(group, f"{path}.supplementalGroups[{index}]")
     policy = context.get("fsGroupChangePolicy")
     found += faults.one_of(f"{path}.fsGroupChangePolicy", policy, ("OnRootMismatch", "Always"))
-    seen: set[str] = set()
-    for index, sysctl in enumerate(context.get("sysctls") or ()):
-        name = sysctl.get("name", "")
-        if not name:
-            found.append(faults.required(f"{path}.sysctls[{index}].name"))
-        elif name in seen:
-            found.append(faults.duplicate(f"{path}.sysctls[{index}].name", name))
-        seen.add(name)
     return found + seccomp(context.get("seccompProfile"), f"{path}.seccompProfile")
 
 

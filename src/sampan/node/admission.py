@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sampan.machinery import placement
+from sampan.machinery import placement, sysctls
 from sampan.machinery.objects import Object, get
 from sampan.machinery.placement import Resources
 
@@ -27,6 +27,14 @@ def refusal(pod: Object, others: Iterable[Object], node: Object) -> Refusal | No
 def _system(pod: Object, others: list[Object], node: Object) -> Refusal | None:
     if get(pod, "spec.os.name", "linux") != "linux":
         return "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"
+    return None
+
+
+def _sysctls(pod: Object, others: list[Object], node: Object) -> Refusal | None:
+    for sysctl in get(pod, "spec.securityContext.sysctls", []):
+        name = sysctls.dotted(sysctl["name"])
+        if name not in sysctls.SAFE:
+            return "SysctlForbidden", f'forbidden sysctl: "{name}" not allowlisted'
     return None
 
 
@@ -88,4 +96,4 @@ def _failed(predicate: str, why: str) -> Refusal:
     return predicate, f"Predicate {predicate} failed: {why}"
 
 
-_CHECKS = (_system, _resources, _affinity, _ports, _taints)
+_CHECKS = (_system, _sysctls, _resources, _affinity, _ports, _taints)

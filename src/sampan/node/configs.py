@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sampan.machinery import sysctls
 from sampan.machinery.cri import messages
 from sampan.machinery.objects import Object
 from sampan.node import etc, names, pods, resources, security
@@ -51,7 +52,8 @@ def sandbox(pod: Object, host: Host, attempt: int) -> Any:
             cgroup_parent=resources.cgroup_parent(pod, host.cgroup),
             security_context=security.of_sandbox(pod),
             sysctls={
-                s["name"]: s["value"] for s in (pod["spec"].get("securityContext") or {}).get("sysctls") or ()
+                sysctls.dotted(s["name"]): s["value"]
+                for s in (pod["spec"].get("securityContext") or {}).get("sysctls") or ()
             },
             resources=resources.pod_resources(pod),
         ),

@@ -26,6 +26,7 @@ from sampan.node.cgroups import PodCgroups
 from sampan.node.configs import Host
 from sampan.node.context import Context
 from sampan.node.images import Images
+from sampan.node.operations import Operations
 from sampan.node.registration import Registration
 from sampan.node.runtime import Runtime
 from sampan.node.server.api import KubeletApi
@@ -73,7 +74,8 @@ class Kubelet:
         self.name, self.client = name, client
         found = machine.read(root)
         allocatable = node_object.allocatable(found)
-        self.runtime = Runtime(cri)
+        self.operations = Operations(cri)
+        self.runtime = Runtime(self.operations)
         dns = etc.ClusterDns((cluster_dns,) if cluster_dns else (), cluster_domain, _host_resolver())
         self._me = node_object.Self(
             name=name,

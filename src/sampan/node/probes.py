@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -53,6 +54,8 @@ class Prober:
     ready: bool = False
     started: bool = False
     failed: str = ""
+    # How often each kind of probe ended with each result.
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _startup_passed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -83,6 +86,7 @@ class Prober:
         while True:
             answer = await self._ask(kind, probe)
             standing = count(standing, answer.ok, probe)
+            self.counts[kind, "successful" if answer.ok else "failed"] += 1
             if not answer.ok:
                 self.tell("Warning", "Unhealthy", f"{kind.capitalize()} probe failed: {answer.output}")
             if self._settle(kind, standing, probe):

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Coroutine, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -431,6 +432,11 @@ class Worker:
 
     def _probed(self) -> dict[str, Probed]:
         return {id: prober.result for id, prober in self._probers.items()}
+
+    def probe_counts(self) -> Iterator[tuple[str, Counter[tuple[str, str]]]]:
+        """Of each running container with probes: how often each kind ended with each result."""
+        for prober in self._probers.values():
+            yield prober.target.container["name"], prober.counts
 
     # Reporting, and the end.
 

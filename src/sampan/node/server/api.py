@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sampan.http.messages import Request, Response, query
 from sampan.node.node_object import VERSION
-from sampan.node.server import figures, logs, streaming
+from sampan.node.server import figures, logs, metrics, streaming
 from sampan.node.server.guard import Denied, Guard
 
 if TYPE_CHECKING:
@@ -131,8 +131,23 @@ async def _summary(api: KubeletApi, request: Request, found: dict[str, str]) -> 
 
 
 async def _metrics(api: KubeletApi, request: Request, found: dict[str, str]) -> Response:
-    body = await api.figures.metrics()
+    return _exposition(await api.figures.metrics())
+
+
+def _exposition(body: str) -> Response:
     return Response(200, body.encode(), {"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+async def _own_metrics(api: KubeletApi, request: Request, found: dict[str, str]) -> Response:
+    return _exposition(metrics.own(api.node))
+
+
+async def _container_metrics(api: KubeletApi, request: Request, found: dict[str, str]) -> Response:
+    return _exposition(metrics.containers(await api.figures.summary()))
+
+
+async def _probe_metrics(api: KubeletApi, request: Request, found: dict[str, str]) -> Response:
+    return _exposition(metrics.probes(api.node))
 
 
 async def _exec(api: KubeletApi, request: Request, found: dict[str, str]) -> Response:
@@ -161,6 +176,9 @@ PATHS: tuple[tuple[re.Pattern[str], Serve], ...] = (
     (re.compile("/configz"), _config),
     (re.compile(rf"/containerLogs/{_POD}/(?P<container>[^/]+)"), _logs),
     (re.compile("/stats/summary"), _summary),
+    (re.compile("/metrics"), _own_metrics),
+    (re.compile("/metrics/cadvisor"), _container_metrics),
+    (re.compile("/metrics/probes"), _probe_metrics),
     (re.compile("/metrics/resource"), _metrics),
     (re.compile(f"/exec/{_CONTAINER}"), _exec),
     (re.compile(f"/attach/{_CONTAINER}"), _attach),
