@@ -13,7 +13,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """`name` with parameters. `most` bounds the size of its values, None where nothing does; it is no part of the type.
+    """`name` with parameters. `most` bounds the size of its values, None where nothing does, and `least` is how short
+    its JSON can be; neither is part of the type.
 
     An object has `fields`; `convert` brings a plain JSON value into the form that expressions see, None where it is
     that already.
@@ -24,6 +25,7 @@ class Type:
     most: int | None = field(default=None, compare=False)
     fields: Mapping[str, Field] | None = field(default=None, compare=False)
     convert: Callable[[Any], Any] | None = field(default=None, compare=False)
+    least: int = field(default=1, compare=False)
 
     def __str__(self) -> str:
         if self.name == "type":
@@ -128,7 +130,11 @@ class Bindings:
         if not type_.params:
             return type_
         params = tuple(self.resolved(p, final) for p in type_.params)
-        return type_ if params == type_.params else Type(type_.name, params, type_.most, type_.fields)
+        return (
+            type_
+            if params == type_.params
+            else Type(type_.name, params, type_.most, type_.fields, None, type_.least)
+        )
 
     def assignable(self, to: Type, given: Type) -> bool:
         """Whether a value of type `given` may stand where `to` is expected; binds variables."""
