@@ -22,6 +22,7 @@ COMMANDS = {
     "image": "build, list, load, save, pull, push and remove images",
     "trace": "list recent operations, or draw one as a sequence diagram",
     "why": "say in plain words why an object is as it is",
+    "scheduler": "ask the scheduler: evaluate cases, explain, compare, plan",
     "logs": "show what our own processes printed",
     "doctor": "check what this machine lacks; --fix installs it",
     "run": "run one component alone in the foreground",

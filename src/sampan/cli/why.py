@@ -11,7 +11,7 @@ from sampan.cli.problem import Problem
 from sampan.client.api import Client
 from sampan.kinds import registry
 from sampan.kinds.kind import Kind
-from sampan.machinery.objects import Object, owner
+from sampan.machinery.objects import Object, key, owner
 from sampan.tracing.why import Around, explain
 
 
@@ -28,10 +28,11 @@ def run(arguments: argparse.Namespace) -> int:
     namespace = arguments.namespace if kind.namespaced else ""
     config = find(arguments.name)
     around = api.ask(config, lambda client, get: look(client, kind, name, namespace))
+    placement = api.ask(config, lambda client, get: scheduling(client, around))
     where = {"resource": kind.plural, "namespace": namespace, "name": name, "limit": "3"}
     changes = api.ask(config, lambda client, get: api.json(get, "/sampan/v1/changes", **where))["changes"]
     print(f"{kind.kind} {name}")
-    for sentence in explain(around) or ["There is nothing unusual to say of it."]:
+    for sentence in [*explain(around), *placement] or ["There is nothing unusual to say of it."]:
         print(f"  {sentence}")
     for change in changes:
         print(f"  {_changed(change)}")
@@ -55,6 +56,30 @@ async def look(client: Client, kind: Kind, name: str, namespace: str) -> Around:
     fields = f"involvedObject.uid={obj['metadata']['uid']}"
     events = (await client.list("events", namespace, fields=fields)).items
     return Around(obj, kind.kind, sorted(events, key=_when), await _owned(client, kind, obj))
+
+
+async def scheduling(client: Client, around: Around) -> list[str]:
+    """What the scheduler has to say of a pod: why it is where it is, or what would make it fit."""
+    if around.kind != "Pod":
+        return []
+    from sampan.scheduler import cluster, plugins
+    from sampan.scheduler.decide import SchedulingError
+    from sampan.scheduler.explain import explain
+    from sampan.scheduler.explain_text import advice, sentences
+    from sampan.scheduler.remedies import remedies
+
+    state = await cluster.read_cluster(client)
+    pod = state.pod(key(around.object))
+    if pod is None:
+        return []
+    profile = plugins.default_profile(pod.scheduler)
+    try:
+        found = explain(profile, state.snapshot, pod)
+        if found.feasible or found.at:
+            return sentences(found)
+        return advice(remedies(profile, state.snapshot, pod), state.snapshot)
+    except SchedulingError as e:
+        return [f"The scheduler cannot tell: {e}"]
 
 
 def _when(event: Object) -> str:
