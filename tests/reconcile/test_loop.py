@@ -203,28 +203,37 @@ async def test_the_same_event_is_counted_and_deletes_of_the_absent_are_fine(api:
     await watching
 
 
-async def test_one_leads_and_the_other_waits(api: ApiServer) -> None:
+async def test_one_leads_the_other_waits_and_takes_over_what_is_given_back(api: ApiServer) -> None:
     client = admin(api)
-    led: list[str] = []
-    first = asyncio.Event()
+    led: asyncio.Queue[str] = asyncio.Queue()
+    terms = lease.Terms(duration=15.0, deadline=5.0, period=0.02)
 
-    async def work(who: str) -> None:
-        led.append(who)
-        first.set()
-        await asyncio.sleep(60)
+    def candidate(who: str) -> asyncio.Task[None]:
+        async def work() -> None:
+            led.put_nowait(who)
+            await asyncio.Event().wait()
 
-    one = asyncio.create_task(lease.lead(client, "kube-system", "sampan", "one", lambda: work("one")))
-    async with asyncio.timeout(5):
-        await first.wait()
-    other = lease.Observed()
-    assert not await lease._try(client, "kube-system", "sampan", "two", other)
-    one.cancel()
-    await asyncio.gather(one, return_exceptions=True)
-    assert led == ["one"]
+        return asyncio.create_task(lease.lead(client, "kube-system", "sampan", who, work, terms))
+
+    async with asyncio.timeout(10):
+        one = candidate("one")
+        assert await led.get() == "one"
+        two = candidate("two")
+        await asyncio.sleep(0.1)
+        assert led.empty()
+        one.cancel()
+        assert await led.get() == "two"
     found = await client.get(lease.KIND, "sampan", "kube-system")
-    assert found["spec"]["holderIdentity"] == "one"
-    # Nobody renewed it for its whole duration, by our own clock: it may be taken.
+    assert found["spec"]["holderIdentity"] == "two"
+    assert found["spec"]["leaseTransitions"] == 1
+    two.cancel()
+    await asyncio.gather(one, two, return_exceptions=True)
+
+
+def test_a_lease_that_nobody_renews_may_be_taken_by_ones_own_clock() -> None:
+    fresh: Object = {"metadata": {"name": "sampan"}}
+    found = lease.held(fresh, "one", "2026-01-01T00:00:00.000000Z")
     assert not lease.may_take(found, "two", 14.9)
     assert lease.may_take(found, "two", 15)
-    taken = lease.held(found, "two", "2026-01-01T00:00:00.000000Z")
-    assert taken["spec"]["leaseTransitions"] == 1
+    assert lease.held(found, "two", "2026-01-01T00:00:15.000000Z")["spec"]["leaseTransitions"] == 1
+    assert lease.may_take(lease.released(found, "2026-01-01T00:00:05.000000Z"), "two", 0)

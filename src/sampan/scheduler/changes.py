@@ -96,6 +96,8 @@ def of_node(old: Object, new: Object) -> list[ClusterEvent]:
     ):
         if (old["metadata"].get(name) or {}) != (new["metadata"].get(name) or {}):
             found.append(action)
+    if (was.get("declaredFeatures") or []) != (now.get("declaredFeatures") or []):
+        found.append(Action.UPDATE_NODE_DECLARED_FEATURE)
     if _conditions(was) != _conditions(now):
         found.append(Action.UPDATE_NODE_CONDITION)
     return [ClusterEvent(Kind.NODE, action) for action in found]
