@@ -8,7 +8,10 @@ with the highest total; and the filters that had nothing to say (skippedFilters)
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import orjson
 
 from sampan.machinery.objects import Object
 from sampan.scheduler import snapshot as resources
@@ -38,6 +41,49 @@ LISTS = {
 
 class CaseError(ValueError):
     """The case cannot be read; the text says what is wrong."""
+
+
+class Line(NamedTuple):
+    """One line of output, and whether it reports a case that could not be evaluated."""
+
+    line: bytes
+    faulty: bool
+
+
+def stream(lines: Iterable[bytes], profiles: Sequence[Profile]) -> Iterator[Line]:
+    """A result for each line with a case, in their order; blank lines are passed over.
+
+    The pod's schedulerName chooses the profile, the first where none has that name.
+    """
+    by_name = {profile.name: profile for profile in profiles}
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield _line(number, line, by_name, profiles[0])
+
+
+def _line(number: int, line: bytes, profiles: dict[str, Profile], first: Profile) -> Line:
+    try:
+        case = _read(line)
+        name = (case["pod"].get("spec") or {}).get("schedulerName", "")
+        result = evaluate(profiles.get(name, first), case)
+    except Exception as e:
+        # Whatever is wrong with one case, the others are evaluated.
+        fault = str(e) if isinstance(e, CaseError) else f"an object is malformed: {type(e).__name__}: {e}"
+        return Line(orjson.dumps({"line": number, "error": fault}) + b"\n", True)
+    return Line(orjson.dumps(result) + b"\n", False)
+
+
+def _read(line: bytes) -> Object:
+    """The case of a line; also the form in which examples are kept, a case beside its result."""
+    try:
+        case = orjson.loads(line)
+    except orjson.JSONDecodeError as e:
+        raise CaseError(f"not JSON: {e}") from e
+    if not isinstance(case, dict):
+        raise CaseError("expected an object")
+    found: Object = case.get("case", case)
+    _check("pod", found.get("pod"))
+    return found
 
 
 def snapshot_of(case: Object) -> Snapshot:
@@ -76,8 +122,6 @@ def _check(where: str, obj: Any) -> None:
 
 def evaluate(profile: Profile, case: Object) -> Object:
     """The result of a case. Raises CaseError."""
-    if not isinstance(case, dict):
-        raise CaseError("expected an object")
     _check("pod", case.get("pod"))
     cycle = Cycle(profile, snapshot_of(case), PodInfo(case["pod"]))
     result: Object = {"id": case.get("id", "")}

@@ -39,6 +39,8 @@ DEFAULT: tuple[tuple[str, int], ...] = (
 )
 
 _MODULES = {
+    "SchedulingGates": "scheduling_gates",
+    "PrioritySort": "priority_sort",
     "NodeName": "node_name",
     "NodeUnschedulable": "node_unschedulable",
     "TaintToleration": "taint_toleration",
@@ -46,9 +48,14 @@ _MODULES = {
     "NodePorts": "node_ports",
     "NodeResourcesFit": "node_resources_fit",
     "NodeResourcesBalancedAllocation": "node_resources_balanced_allocation",
+    "VolumeRestrictions": "volume_restrictions",
+    "NodeVolumeLimits": "node_volume_limits",
+    "VolumeBinding": "volume_binding",
+    "VolumeZone": "volume_zone",
     "PodTopologySpread": "pod_topology_spread",
     "InterPodAffinity": "inter_pod_affinity",
     "ImageLocality": "image_locality",
+    "NodeDeclaredFeatures": "node_declared_features",
 }
 
 

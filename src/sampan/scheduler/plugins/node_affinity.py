@@ -25,12 +25,12 @@ class NodeAffinity(Plugin):
     def __init__(self, arguments: Object | None = None, handle: Handle | None = None) -> None:
         super().__init__(arguments, handle)
         added = self.arguments.get("addedAffinity") or {}
-        self._added = node_terms(added.get(REQUIRED))
-        self._added_preferred = preferences(added.get(PREFERRED)) if added.get(PREFERRED) else None
+        self.added = node_terms(added.get(REQUIRED))
+        self.added_preferred = preferences(added[PREFERRED]) if added.get(PREFERRED) else None
 
     def pre_filter(self, pod: PodInfo, snapshot: Snapshot) -> PreFiltered | Status:
         required = _node_affinity(pod).get(REQUIRED)
-        if required is None and self._added is None and pod.spec.get("nodeSelector") is None:
+        if required is None and self.added is None and pod.spec.get("nodeSelector") is None:
             return SKIP
         names = named_nodes((required or {}).get("nodeSelectorTerms") or ())
         if names is not None and not names:
@@ -38,7 +38,7 @@ class NodeAffinity(Plugin):
         return PreFiltered(nodes=names)
 
     def filter(self, state: None, pod: PodInfo, node: NodeInfo) -> Status | None:
-        if self._added is not None and not any(t.matches(node.name, node.labels) for t in self._added):
+        if self.added is not None and not any(t.matches(node.name, node.labels) for t in self.added):
             return unresolvable("node(s) didn't match scheduler-enforced node affinity")
         if not pod.required_nodes.matches(node.name, node.labels):
             return unresolvable("node(s) didn't match Pod's node affinity/selector")
@@ -49,10 +49,10 @@ class NodeAffinity(Plugin):
     ) -> tuple[NodeTerm, ...] | Status:
         """The preferences of the pod and of the profile."""
         listed = _node_affinity(pod).get(PREFERRED)
-        if listed is None and self._added_preferred is None:
+        if listed is None and self.added_preferred is None:
             return SKIP
         try:
-            return (self._added_preferred or ()) + preferences(listed or ())
+            return (self.added_preferred or ()) + preferences(listed or ())
         except NodeTermError as e:
             return failed(str(e))
 
