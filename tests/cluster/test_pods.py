@@ -643,6 +643,25 @@ def test_a_pod_that_was_bound_past_the_scheduler_and_does_not_fit_fails(space: S
     assert "free ports" in space.get("pod", "second")["status"]["message"]
 
 
+def test_a_pod_that_fills_its_empty_dir_beyond_its_limit_is_evicted(space: Space) -> None:
+    spec = """
+containers:
+- name: main
+  image: busybox:1
+  command: [sh, -c, "dd if=/dev/zero of=/data/file bs=1M count=8; sleep 600"]
+  volumeMounts: [{name: data, mountPath: /data}]
+volumes: [{name: data, emptyDir: {sizeLimit: 4Mi}}]
+terminationGracePeriodSeconds: 1
+"""
+    space.apply(pod("p", spec))
+    space.kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "pod/p", "--timeout=60s")
+    status = space.get("pod", "p")["status"]
+    assert status["reason"] == "Evicted"
+    assert 'EmptyDir volume "data" exceeds the limit "4Mi"' in status["message"]
+    assert "DisruptionTarget" in [c["type"] for c in status["conditions"] if c["status"] == "True"]
+    eventually(lambda: "Evicted" in reasons(space, "p"))
+
+
 # Names, networks and namespaces
 
 

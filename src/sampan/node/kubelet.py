@@ -21,7 +21,7 @@ from sampan.client.watching import follow
 from sampan.host.cgroups import Cgroups
 from sampan.machinery.cri import Cri, CriError
 from sampan.machinery.objects import Object
-from sampan.node import admission, etc, garbage, machine, node_object
+from sampan.node import admission, etc, eviction, garbage, machine, node_object
 from sampan.node.cgroups import PodCgroups
 from sampan.node.configs import Host
 from sampan.node.context import Context
@@ -128,6 +128,7 @@ class Kubelet:
                     self.context.events.run(),
                     self.reclaimer.run(),
                     garbage.run(self),
+                    eviction.run(self),
                 ):
                     group.create_task(work)
                 if self._sockets:

@@ -13,6 +13,7 @@ from sampan.machinery import times
 from sampan.machinery.objects import Object
 from sampan.node import pods, resources
 from sampan.node.decide import Probed
+from sampan.node.eviction import EVICTED
 from sampan.node.observed import Container, Observed
 
 LOST = "The container could not be located when the pod was terminated"
@@ -248,7 +249,9 @@ def _conditions(k: Known, found: Object, init: list[Object], mains: list[Object]
     created = sandbox is not None and not k.ended and (bool(sandbox.ips) or pods.is_host_network(k.pod))
     ready, why, text = _containers_ready(k, found["phase"], init, mains)
     gate, gate_why, gate_text = _gates(k.pod, ready, why, text)
+    evicted = k.end[0] == EVICTED
     return [
+        *([_condition(k, "DisruptionTarget", True, "TerminationByKubelet", k.end[1])] if evicted else ()),
         _condition(k, "PodReadyToStartContainers", created),
         _condition(k, "Initialized", *_initialized(k, found["phase"], init)),
         _condition(k, "Ready", gate, gate_why, gate_text),

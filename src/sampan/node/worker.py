@@ -111,6 +111,13 @@ class Worker:
         self._held.pop("", None)
         self._wake.set()
 
+    def evict(self, reason: str, message: str) -> None:
+        """End the pod, as failed, for the node's own reasons."""
+        if self._end is None:
+            self._end = (reason, message)
+            self._starter.tell("Warning", reason, message)
+            self.wake()
+
     @property
     def deleted(self) -> bool:
         return self.removed or bool(self.pod["metadata"].get("deletionTimestamp"))
