@@ -60,4 +60,10 @@ async def _create(client: Client, kind: str, obj: Object) -> None:
     except ApiError as e:
         if e.reason != "NotFound":
             raise
-        await client.create(kind, obj)
+        try:
+            await client.create(kind, obj)
+        except ApiError as made:
+            # Another server, which shares the store, was quicker.
+            if made.reason not in ("AlreadyExists", "Invalid"):
+                raise
+            await client.get(kind, obj["metadata"]["name"], obj["metadata"].get("namespace", ""))

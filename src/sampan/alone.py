@@ -7,31 +7,48 @@ for anyone's kubelet. Each keeps everything below its state directory, and none 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import sys
 from collections.abc import Coroutine
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sampan.config import Config
 from sampan.host import memory, service
+from sampan.lifecycle.configure import Options, Unusable, with_store
 
 DEFAULT_PORT = 6443
 
 
-class Unusable(Exception):
-    """What was asked for cannot be; the message says why."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """What `sampan run` was told.
+
+    `pki` is a directory of keys that several API servers share, and `share_port` lets them listen on one address;
+    `store` are the options that name a store.
+    """
+
+    state: Path
+    listen: str = ""
+    kubeconfig: Path | None = None
+    node_name: str = ""
+    pki: Path | None = None
+    share_port: bool = False
+    store: Options = field(default_factory=Options)
 
 
-def run(component: str, *, state: Path, listen: str, kubeconfig: Path | None, node_name: str) -> int:
+def run(component: str, told: Alone) -> int:
     """Run a component until it is interrupted. Raises Unusable."""
     import uvloop
 
+    state, kubeconfig, listen, node_name = told.state, told.kubeconfig, told.listen, told.node_name
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     work = {
-        "control": lambda: control(state, listen, kubeconfig),
+        "control": lambda: control(told),
         "node": lambda: node(state, kubeconfig, node_name),
         "cri": lambda: cri(state, listen),
     }[component]()
@@ -53,35 +70,53 @@ def _address(listen: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-async def control(state: Path, listen: str, kubeconfig: Path | None) -> None:
+async def control(told: Alone) -> None:
     """The API server with controllers and scheduler; writes its administrator's kubeconfig."""
     from sampan import app
-    from sampan.host.pki import Pki
     from sampan.http import server
-    from sampan.lifecycle import credentials
+    from sampan.store.api import StoreError
 
-    host, port = _address(listen)
+    host, port = _address(told.listen)
     try:
-        listener = server.listen(host, port)
+        listener = server.listen(host, port, share=told.share_port)
     except OSError as e:
         raise Unusable(str(e)) from e
     config = Config(
         name="alone",
-        state=state,
-        run=state,
+        state=told.state,
+        run=told.state,
         port=listener.getsockname()[1],
         nodes=0,
         listen=(host,),
-        kubeconfig_file=str(kubeconfig.absolute()) if kubeconfig else "",
+        kubeconfig_file=str(told.kubeconfig.absolute()) if told.kubeconfig else "",
+        pki_directory=str(told.pki.absolute()) if told.pki else "",
     )
+    config = with_store(config, told.store)
     config.store.parent.mkdir(exist_ok=True)
-    pki = Pki(config.pki)
-    credentials.control(config, pki)
-    credentials.administrator(config, pki, host)
+    _credentials(config, host)
     print(
         f"serving https://{host}:{config.port}; KUBECONFIG={config.kubeconfig}", file=sys.stderr, flush=True
     )
-    await app.control(config, [listener])
+    try:
+        await app.control(config, [listener])
+    except StoreError as e:
+        raise Unusable(str(e)) from e
+
+
+def _credentials(config: Config, host: str) -> None:
+    """What is missing is made; by one server at a time, where several share their keys."""
+    from sampan.host.pki import Pki
+    from sampan.lifecycle import credentials
+
+    config.pki.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory = os.open(config.pki, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        pki = Pki(config.pki)
+        credentials.control(config, pki)
+        credentials.administrator(config, pki, host)
+    finally:
+        os.close(directory)
 
 
 async def cri(state: Path, listen: str) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import sys
+import uuid
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,17 +21,21 @@ from sampan.config import Config, load
 from sampan.host import memory, service, trace
 
 if TYPE_CHECKING:
+    from sampan.apiserver.server import ApiServer
     from sampan.apiserver.settings import Settings
     from sampan.client.http import HttpApiClient
     from sampan.engine.engine import Engine
     from sampan.network.addresses import NodeNetwork
     from sampan.network.agent import Agent
     from sampan.node.kubelet import Kubelet
+    from sampan.store.api import Store
     from sampan.tracing.exporter import Exporter
 
 log = logging.getLogger(__name__)
 
 KUBELET_PORT, DNS_PORT = 10250, 53
+# The lease of controllers and scheduler, where several processes could run them.
+COMPONENTS = "kube-controller-manager"
 # Who makes the addons, and who watches for the controllers.
 ADDONS = ("system:addon-manager", ("system:masters",))
 INFORMERS = ("system:kube-controller-manager", ("system:masters",))
@@ -44,12 +50,11 @@ async def control(config: Config, sockets: Sequence[socket.socket]) -> None:
     from sampan.apiserver.server import ApiServer
     from sampan.http import server
     from sampan.http.tls import server_context
-    from sampan.store import sqlite
     from sampan.tracing.collector import Collector
     from sampan.tracing.exporter import Exporter
     from sampan.tracing.face import Face
 
-    store = await sqlite.open(config.store)
+    store = await _store(config)
     collector = Collector(config.store.with_name("traces.db"))
     exporter = Exporter(collector.add)
     trace.export_to(exporter.add)
@@ -69,6 +74,23 @@ async def control(config: Config, sockets: Sequence[socket.socket]) -> None:
         await exporter.flush()
         await collector.close()
         await store.close()
+
+
+async def _store(config: Config) -> Store:
+    if not config.store_url:
+        from sampan.store import sqlite
+
+        return await sqlite.open(config.store)
+    from sampan.http.tls import client_context
+    from sampan.store import etcd
+
+    authority = config.store_authority if config.store_ca else None
+    pair = config.store_pair if config.store_cert else None
+    tls = None
+    if authority or pair:
+        tls = client_context(ca=authority, pair=pair)
+        tls.set_alpn_protocols(["h2"])
+    return await etcd.open(etcd.parse(config.store_url), tls)
 
 
 def _settings(config: Config, face: Any) -> Settings:
@@ -100,8 +122,24 @@ def _reachable(config: Config) -> str:
     return next((a for a in config.listen if not a.startswith(("127.", "::1"))), "")
 
 
-async def _components(config: Config, api: Any) -> None:
-    """Controllers and scheduler, each under its own name, over informers that they share."""
+async def _components(config: Config, api: ApiServer) -> None:
+    """Controllers and scheduler, each under its own name, over informers that they share; in one process at a time."""
+    if not api.store.shared:
+        await _work(config, api)
+        return
+    from sampan.reconcile import lease
+
+    identity = f"{os.uname().nodename}_{uuid.uuid4()}"
+    while True:
+        try:
+            await lease.lead(
+                api.local(*INFORMERS), "kube-system", COMPONENTS, identity, lambda: _work(config, api)
+            )
+        except lease.Lost as e:
+            log.warning("%s; standing by", e)
+
+
+async def _work(config: Config, api: ApiServer) -> None:
     from sampan import controllers
     from sampan.client.informer import Informers
     from sampan.reconcile import loop

@@ -61,6 +61,14 @@ class Config:
     listen: tuple[str, ...] = ()
     # Where the administrator's kubeconfig is written; empty for `admin.kubeconfig` in the state directory.
     kubeconfig_file: str = ""
+    # Where the store is, such as etcd://host:2379/prefix, and what proves who speaks to it (files in PEM); empty for
+    # the file `store`. What the control process needs of these is copied into its keys.
+    store_url: str = ""
+    store_ca: str = ""
+    store_cert: str = ""
+    store_key: str = ""
+    # Where keys and certificates are; empty for `pki` in the state directory.
+    pki_directory: str = ""
     # The ordinary user whom `sudo sampan up` serves: the kubeconfig and the supervisor's socket are theirs.
     owner: int = 0
     ranges: Ranges = field(default_factory=Ranges)
@@ -68,12 +76,21 @@ class Config:
     @property
     def pki(self) -> Path:
         """Certificates and keys; each file is readable only by the process that needs it."""
-        return self.state / "pki"
+        return Path(self.pki_directory) if self.pki_directory else self.state / "pki"
 
     @property
     def store(self) -> Path:
         """The API server's log, owned by the control process's user."""
         return self.state / "control" / "store.db"
+
+    @property
+    def store_authority(self) -> Path:
+        """Who signed the certificates of etcd, where that was given; and `store_pair`, what is shown to it."""
+        return self.pki / "store-ca.crt"
+
+    @property
+    def store_pair(self) -> Path:
+        return self.pki / "store.pem"
 
     @property
     def images(self) -> Path:

@@ -159,12 +159,12 @@ async def test_headless_and_external_services_have_no_address(cluster: Cluster) 
     assert "clusterIP" not in (await cluster.admin.create("services", external))["spec"]
 
 
-def test_a_full_range_says_so() -> None:
+async def test_a_full_range_says_so() -> None:
     services = Services(Memory(), "10.0.0.0/30", (30000, 30001))
-    services.port("u", "TCP")
-    services.port("v", "TCP")
+    await services.port("u", "TCP")
+    await services.port("v", "TCP")
     with pytest.raises(Taken, match="full"):
-        services.port("w", "TCP")
+        await services.port("w", "TCP")
 
 
 # Pods

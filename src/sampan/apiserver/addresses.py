@@ -1,7 +1,8 @@
 """Cluster addresses and node ports of Services.
 
 What is taken is said by the Services themselves: read at the start, then kept in step with the store. A reservation is
-made at once, within one turn of the loop, so two requests never get the same.
+made at once, within one turn of the loop, so two requests never get the same; where other servers share the store, it
+is a claim there as well.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from collections.abc import Iterable, Iterator
 
 import orjson
 
+from sampan.apiserver.claims import Claims
 from sampan.machinery.objects import Object
 from sampan.store.api import Compacted, Store
 
 PREFIX = "/core/services/"
+# How often an address that was asked for is tried where another server's claim may be about to go, and how soon again.
+PATIENCE, _WAIT_SECONDS = 5, 0.05
 
 
 class Taken(Exception):
@@ -31,6 +35,7 @@ class Services:
         self._network = ipaddress.ip_network(cidr)
         self._ports = ports
         self._holders: dict[str, str] = {}
+        self.claims = Claims(store, lambda uid: uid in self._holders.values())
 
     @property
     def first(self) -> str:
@@ -62,6 +67,7 @@ class Services:
             for item in held_by(old):
                 if item not in held and self._holders.get(item) == old["metadata"]["uid"]:
                     del self._holders[item]
+                    self.claims.drop(item, old["metadata"]["uid"])
         if now:
             self._take(now)
 
@@ -74,14 +80,15 @@ class Services:
         for item in items:
             if self._holders.get(item) == uid:
                 del self._holders[item]
+                self.claims.drop(item, uid)
 
-    def address(self, uid: str, asked: str = "") -> str:
+    async def address(self, uid: str, asked: str = "") -> str:
         """Reserve an address: the one asked for, or a free one beyond the first 16, which are for fixed uses.
 
         Raises Taken.
         """
         if not asked:
-            return self._reserve(
+            return await self._reserve(
                 uid, (str(self._network[n]) for n in self._numbers()), "the range of addresses is full"
             )
         try:
@@ -92,7 +99,7 @@ class Services:
             raise Taken(
                 f"failed to allocate IP {asked}: the provided network does not match the current range: {self._network}"
             )
-        return self._reserve(uid, [asked], "provided IP is already allocated")
+        return await self._reserve(uid, self._patiently(asked), "provided IP is already allocated")
 
     def _numbers(self) -> Iterator[int]:
         """Every usable position in the range once, from a random one on; the first 16 last."""
@@ -101,7 +108,7 @@ class Services:
         yield from (low + (start + n) % (size - low) for n in range(size - low))
         yield from range(1, low)
 
-    def port(self, uid: str, protocol: str, asked: int = 0) -> int:
+    async def port(self, uid: str, protocol: str, asked: int = 0) -> int:
         """Reserve a node port. Raises Taken."""
         low, high = self._ports
         if asked:
@@ -109,17 +116,34 @@ class Services:
                 raise Taken(
                     f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
                 )
-            self._reserve(uid, [f"{protocol}/{asked}"], "provided port is already allocated")
+            await self._reserve(
+                uid, self._patiently(f"{protocol}/{asked}"), "provided port is already allocated"
+            )
             return asked
         start = random.randrange(high - low + 1)
         ports = (low + (start + n) % (high - low + 1) for n in range(high - low + 1))
-        found = self._reserve(uid, (f"{protocol}/{p}" for p in ports), "the range of node ports is full")
+        found = await self._reserve(
+            uid, (f"{protocol}/{p}" for p in ports), "the range of node ports is full"
+        )
         return int(found.rpartition("/")[2])
 
-    def _reserve(self, uid: str, candidates: Iterable[str], why: str) -> str:
+    def _patiently(self, item: str) -> list[str]:
+        """The one candidate; again and again where another server may be about to give it back."""
+        return [item] * (PATIENCE if self._store.shared else 1)
+
+    async def _reserve(self, uid: str, candidates: Iterable[str], why: str) -> str:
+        """The first candidate that is free; one that is named again is waited for."""
+        before = ""
         for item in candidates:
-            if self._holders.setdefault(item, uid) == uid:
+            if item == before:
+                await asyncio.sleep(_WAIT_SECONDS)
+            before = item
+            if self._holders.setdefault(item, uid) != uid:
+                continue
+            if await self.claims.take(item, uid):
                 return item
+            if self._holders.get(item) == uid:
+                del self._holders[item]
         raise Taken(why)
 
 

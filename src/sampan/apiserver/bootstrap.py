@@ -93,12 +93,20 @@ async def _create(server: ApiServer, client: Client, obj: Object) -> None:
     if record:
         repaired = _repaired(server.decoded(record), obj)
         if repaired:
-            await client.update(kind.resource, repaired)
+            await _repair(client, kind.resource, repaired)
         return
     try:
         await client.create(kind.resource, obj)
     except ApiError as e:
         if e.reason != "AlreadyExists":
+            raise
+
+
+async def _repair(client: Client, kind: str, obj: Object) -> None:
+    try:
+        await client.update(kind, obj)
+    except ApiError as e:
+        if e.reason != "Conflict":  # another server did it just now
             raise
 
 
@@ -139,7 +147,7 @@ async def _kubernetes(server: ApiServer, client: Client) -> None:
         "apiVersion": "v1",
         "kind": "Endpoints",
         "metadata": {**meta, "labels": skip},
-        "subsets": [{"addresses": [{"ip": settings.address}], "ports": [port]}],
+        "subsets": [{"addresses": [{"ip": a} for a in server.servers.addresses], "ports": [port]}],
     }
     await _reconcile(client, "endpoints", endpoints, "subsets")
     piece: Object = {
@@ -147,23 +155,36 @@ async def _kubernetes(server: ApiServer, client: Client) -> None:
         "kind": "EndpointSlice",
         "metadata": {**meta, "labels": {"kubernetes.io/service-name": "kubernetes"}},
         "addressType": "IPv6" if ":" in settings.address else "IPv4",
-        "endpoints": [{"addresses": [settings.address], "conditions": {"ready": True}}],
+        "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in server.servers.addresses],
         "ports": [port],
     }
     await _reconcile(client, "endpointslices.discovery.k8s.io", piece, "endpoints", "ports")
 
 
 async def _reconcile(client: Client, kind: str, wanted: Object, *fields: str) -> None:
-    """Create the object, or bring these fields of it to what is wanted."""
+    """Create the object, or bring these fields of it to what is wanted; another server may be doing the same."""
     try:
         found = await client.get(kind, wanted["metadata"]["name"], "default")
     except ApiError as e:
         if e.reason != "NotFound":
             raise
-        await client.create(kind, wanted)
+        found = await _made(client, kind, wanted)
+    if found is wanted:
         return
     if "spec" in fields:
         spec = {**found["spec"], "ports": wanted["spec"]["ports"]}
         await client.update(kind, {**found, "spec": spec})
     else:
         await client.update(kind, {**found, **{f: wanted[f] for f in fields}})
+
+
+async def _made(client: Client, kind: str, wanted: Object) -> Object:
+    """`wanted` itself where it was created, or what another server was quicker to create."""
+    try:
+        await client.create(kind, wanted)
+        return wanted
+    except ApiError as e:
+        # A service whose address is taken, by itself too, is refused as invalid and not as existing.
+        if e.reason not in ("AlreadyExists", "Invalid"):
+            raise
+        return await client.get(kind, wanted["metadata"]["name"], "default")

@@ -27,6 +27,7 @@ from sampan.apiserver.reading import Reader
 from sampan.apiserver.rendering import refusal
 from sampan.apiserver.reviews import Reviews
 from sampan.apiserver.routing import Routes
+from sampan.apiserver.servers import Servers
 from sampan.apiserver.settings import Settings
 from sampan.apiserver.subresources import Subresources
 from sampan.apiserver.surroundings import SERVICE
@@ -60,6 +61,7 @@ class ApiServer:
         self.nodes = NodeRules(store, self.decoded)
         self.tokens = Tokens(settings.service_account_key, settings.issuer, store, self.decoded)
         self.services = addresses.Services(store, settings.services, settings.node_ports)
+        self.servers = Servers(self)
         self.kubelets = Kubelets(self)
         self.quotas = Quotas(self)
         self.admission = Admission(self)
@@ -78,7 +80,7 @@ class ApiServer:
         self.local_chain = chain.local(self)
         self._tasks: list[asyncio.Task[None]] = []
         self._faults: list[str] = []
-        # Something of Service `kubernetes` was deleted.
+        # Service `kubernetes` is not as it should be.
         self._missing = asyncio.Event()
 
     async def start(self) -> None:
@@ -90,10 +92,14 @@ class ApiServer:
             for event in loaded:
                 await event.wait()
             aggregator = self.local("system:serviceaccount:kube-system:clusterrole-aggregation-controller")
+            await self.servers.enter()
             with trace.span("bootstrap", SERVICE):
                 await bootstrap.run(self)
                 await aggregation.aggregate(self.rbac, aggregator)
         self._run("aggregated roles", aggregation.run(self.rbac, aggregator))
+        if self.store.shared:
+            self._run("claims", self.services.claims.run())
+            self._run("other servers", self.servers.run())
         self._run("service kubernetes", bootstrap.keep(self, self._missing))
         self._run("housekeeping", housekeeping.run(self.store, self.settings))
         self.ready = True
@@ -105,6 +111,7 @@ class ApiServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        await self.servers.leave()
         await self.hubs.close()
         await self.kubelets.close()
 
@@ -123,12 +130,16 @@ class ApiServer:
         """What has failed since the start; /livez fails where there is any, so that the process is restarted."""
         return self._faults
 
+    def restore(self) -> None:
+        """Have Service `kubernetes` made anew, since something of it was deleted or other servers are behind it."""
+        self._missing.set()
+
     def written(self, key: str, value: bytes | None, revision: int) -> None:
         """What a write changed, for what must see this server's own writes at once, before the store tells of them."""
         if key.startswith(rbac.PREFIX):
             self.rbac.take(key, value, revision)
         if value is None and key in bootstrap.KEPT:
-            self._missing.set()
+            self.restore()
 
     async def allowed(self, user: User, asked: Attributes) -> bool:
         """Whether a user may: by the node's own rules, or by RBAC."""

@@ -1,4 +1,4 @@
-"""The outer steps of the chain: `catch`, `limit`, `span`, `measure`."""
+"""The outer steps of the chain: `catch`, `limit`, `span`, `measure`, and `current`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sampan.apiserver.call import Answer, Call, Made, Many, One, Stream
 from sampan.client.api import ApiError
 from sampan.host import trace
 from sampan.http.messages import Response
-from sampan.store.api import StoreError
+from sampan.store.api import Future, StoreError
 
 if TYPE_CHECKING:
     from sampan.apiserver.server import ApiServer
@@ -134,5 +134,27 @@ def measure(server: ApiServer, inner: Next) -> Next:
             server.metrics.count(call, status, time.perf_counter() - begun)
             if server.settings.audit:
                 server.settings.audit(call, status)
+
+    return step
+
+
+def current(server: ApiServer, inner: Next) -> Next:
+    """What a call reads shows all that anyone had written before it, by whichever server; or, where a resourceVersion
+    is given, at least that.
+    """
+    store = server.store
+    if not store.shared:
+        return inner
+
+    async def step(call: Call) -> Answer:
+        asked = call.parameter("resourceVersion")
+        try:
+            if not (asked and asked.isdigit() and call.verb in ("get", "list", "watch")):
+                await store.sync()
+            elif int(asked):
+                await store.sync(int(asked))
+        except Future as e:
+            raise errors.future(int(asked), store.revision) from e
+        return await inner(call)
 
     return step

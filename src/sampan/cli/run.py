@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from sampan.cli.problem import Problem
+from sampan.cli.up import add_store
 
 COMPONENTS = ("control", "node", "cri")
 
@@ -26,18 +27,34 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--node-name", default=os.uname().nodename, help="what the node is called (its host name)"
     )
+    add_store(parser)
+    parser.add_argument(
+        "--pki", type=Path, metavar="DIR", help="keys that several API servers share (in --state)"
+    )
+    parser.add_argument(
+        "--share-port", action="store_true", help="let several API servers listen on one address"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     from sampan import alone
+    from sampan.lifecycle.configure import Options, Unusable
 
+    told = alone.Alone(
+        state=arguments.state.absolute(),
+        listen=arguments.listen,
+        kubeconfig=arguments.kubeconfig,
+        node_name=arguments.node_name,
+        pki=arguments.pki,
+        share_port=arguments.share_port,
+        store=Options(
+            store=arguments.store,
+            store_ca=arguments.store_ca,
+            store_cert=arguments.store_cert,
+            store_key=arguments.store_key,
+        ),
+    )
     try:
-        return alone.run(
-            arguments.component,
-            state=arguments.state.absolute(),
-            listen=arguments.listen,
-            kubeconfig=arguments.kubeconfig,
-            node_name=arguments.node_name,
-        )
-    except alone.Unusable as e:
+        return alone.run(arguments.component, told)
+    except Unusable as e:
         raise Problem(str(e)) from e

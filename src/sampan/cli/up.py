@@ -33,7 +33,23 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kubeconfig", type=Path, metavar="FILE", help="where to write the administrator's kubeconfig"
     )
+    add_store(parser)
     parser.add_argument("--foreground", action="store_true", help="stay, and stop the cluster on Ctrl-C")
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Where objects are kept, if not in a file."""
+    group = parser.add_argument_group("a store that several API servers share")
+    group.add_argument(
+        "--store", metavar="URL", help="etcd://HOST:PORT[,HOST:PORT...][/PREFIX] in place of a file"
+    )
+    group.add_argument("--store-ca", type=Path, metavar="FILE", help="who signed etcd's certificates (PEM)")
+    group.add_argument(
+        "--store-cert", type=Path, metavar="FILE", help="the certificate to show to etcd (PEM)"
+    )
+    group.add_argument(
+        "--store-key", type=Path, metavar="FILE", help="its key, where it is not in the same file"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,6 +74,10 @@ def _start(arguments: argparse.Namespace) -> Config:
         kubeconfig=arguments.kubeconfig,
         nodes=arguments.nodes,
         listen=tuple(arguments.listen) if arguments.listen else None,
+        store=arguments.store,
+        store_ca=arguments.store_ca,
+        store_cert=arguments.store_cert,
+        store_key=arguments.store_key,
     )
     try:
         return cluster.start(options, terminal.step)

@@ -16,12 +16,17 @@ from sampan.http.messages import Handler
 __all__ = ["Server", "Timeouts", "listen", "listen_unix", "serve"]
 
 
-def listen(address: str, port: int) -> socket.socket:
-    """A TCP socket that listens on an IPv4 or IPv6 address; port 0 takes any."""
+def listen(address: str, port: int, *, share: bool = False) -> socket.socket:
+    """A TCP socket that listens on an IPv4 or IPv6 address; port 0 takes any.
+
+    With `share` other processes may listen there too, and the kernel spreads connections among them.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if share:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((address, port))
         sock.listen(1024)
     except OSError as e:

@@ -122,6 +122,7 @@ def _known(options: Options) -> Config | None:
         "nodes": options.nodes,
         "state": options.state,
         "listen": options.listen,
+        "store_url": options.store,
     }
     different = [k for k, v in wanted.items() if v is not None and v != getattr(config, k)]
     if different:

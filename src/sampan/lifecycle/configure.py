@@ -34,6 +34,10 @@ class Options:
     kubeconfig: Path | None = None
     nodes: int | None = None
     listen: tuple[str, ...] | None = None
+    store: str | None = None
+    store_ca: Path | None = None
+    store_cert: Path | None = None
+    store_key: Path | None = None
 
 
 def configure(options: Options) -> Config:
@@ -62,9 +66,35 @@ def _changed(config: Config, options: Options, *, given: bool) -> Config:
         "listen": options.listen,
         "kubeconfig_file": str(options.kubeconfig.absolute()) if options.kubeconfig else None,
     }
+    config = with_store(config, options)
     config = config.with_(**{k: v for k, v in asked.items() if v is not None})
     listen = ("127.0.0.1", addresses.host_address(config.ranges), *config.listen)
     return config.with_(port=free_port(config.port, listen, given=given))
+
+
+def with_store(config: Config, options: Options) -> Config:
+    """The configuration with the store that was asked for. Raises Unusable."""
+    if options.store is not None:
+        from sampan.store import etcd
+
+        try:
+            etcd.parse(options.store)
+        except ValueError as e:
+            raise Unusable(f"--store: {e}") from e
+        if config.store_url != options.store and (config.store_url or config.store.exists()):
+            raise Unusable(
+                f"cluster {config.name!r} keeps its objects in {config.store_url or config.store}; another store would "
+                "be another cluster: give it another --name"
+            )
+        config = config.with_(store_url=options.store)
+    for name in ("store_ca", "store_cert", "store_key"):
+        path: Path | None = getattr(options, name)
+        if path is None:
+            continue
+        if not path.is_file():
+            raise Unusable(f"--{name.replace('_', '-')}: there is no file {path}")
+        config = config.with_(**{name: str(path.absolute())})
+    return config
 
 
 def _read(state: Path, name: str) -> Config | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sampan.client import kubeconfig
 from sampan.config import Config
+from sampan.host import files
 from sampan.host.pki import Pair, Pki
 from sampan.network.addresses import NodeNetwork, host_address, layout
 
@@ -32,6 +33,16 @@ def control(config: Config, pki: Pki) -> None:
     pki.server("apiserver", api_names(config), owner=owner)
     pki.client("kubelet-client", "kube-apiserver-kubelet-client", [ADMINISTRATORS], owner=owner)
     pki.signing_key("sa", owner=owner)
+    _store(config, owner)
+
+
+def _store(config: Config, owner: tuple[int, int] | None) -> None:
+    """What the control process shows to etcd and whom it trusts, copied to where it can read it."""
+    pair = [Path(p).read_bytes() for p in (config.store_key, config.store_cert) if p]
+    if config.store_ca:
+        files.write(config.store_authority, Path(config.store_ca).read_bytes(), owner=owner)
+    if pair:
+        files.write(config.store_pair, b"\n".join(pair), owner=owner)
 
 
 def api_names(config: Config) -> Sequence[str]:

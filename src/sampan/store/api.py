@@ -107,6 +107,10 @@ class Store(Protocol):
     def oldest(self) -> int:
         """The oldest revision that reads and watches may still name, where no prefix is compacted further."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes write to the same store; then reads are current only after `sync`."""
+
     async def sync(self, revision: int = 0) -> None:
         """Wait until reads show what anyone had written when this was called, in this process or another.
 

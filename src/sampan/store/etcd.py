@@ -122,6 +122,10 @@ class Etcd:
         return self._state.revision
 
     @property
+    def shared(self) -> bool:
+        return True
+
+    @property
     def oldest(self) -> int:
         return self._floors.of_all
 

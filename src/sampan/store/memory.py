@@ -23,6 +23,10 @@ class Memory:
         return self._state.revision
 
     @property
+    def shared(self) -> bool:
+        return False
+
+    @property
     def oldest(self) -> int:
         return self._floors.of_all
 

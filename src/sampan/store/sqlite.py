@@ -84,6 +84,10 @@ class Sqlite:
         return self._state.revision
 
     @property
+    def shared(self) -> bool:
+        return False
+
+    @property
     def oldest(self) -> int:
         return self._floors.of_all
 

@@ -26,8 +26,8 @@ async def mutate(server: ApiServer, call: Call, obj: Object, old: Object | None)
         for name in _ADDRESSES:
             one.spec.pop(name, None)
     else:
-        one.address()
-    one.ports()
+        await one.address()
+    await one.ports()
 
 
 class _Allocation:
@@ -41,14 +41,14 @@ class _Allocation:
         self._old: Object = (old or {}).get("spec") or {}
         self.spec: Object = obj.setdefault("spec", {})
 
-    def address(self) -> None:
+    async def address(self) -> None:
         spec, old = self.spec, self._old
         asked = (
             spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "") or old.get("clusterIP", "")
         )
         if asked != "None":
             try:
-                found = self._services.address(self._uid, asked)
+                found = await self._services.address(self._uid, asked)
             except Taken as e:
                 raise self._refused("spec.clusterIPs", [asked], str(e)) from e
             self._reserved(found)
@@ -57,7 +57,7 @@ class _Allocation:
         spec.setdefault("ipFamilies", ["IPv6" if ":" in asked else "IPv4"])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
 
-    def ports(self) -> None:
+    async def ports(self) -> None:
         wanted = (
             self.spec.get("type") in _WITH_PORTS
             and self.spec.get("allocateLoadBalancerNodePorts") is not False
@@ -70,13 +70,13 @@ class _Allocation:
                 if port.get("nodePort") and port["nodePort"] == kept:
                     del port["nodePort"]
                 continue
-            self._port(port, index, port.get("nodePort") or kept or 0)
+            await self._port(port, index, port.get("nodePort") or kept or 0)
 
-    def _port(self, port: Object, index: int, asked: int) -> None:
+    async def _port(self, port: Object, index: int, asked: int) -> None:
         protocol = port.get("protocol") or "TCP"
         taken = [p for p in self.spec["ports"] if p is not port and p.get("nodePort") == asked]
         try:
-            port["nodePort"] = self._services.port(
+            port["nodePort"] = await self._services.port(
                 self._uid, protocol, 0 if taken and not port.get("nodePort") else asked
             )
         except Taken as e:
