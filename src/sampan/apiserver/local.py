@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlencode
+
+import orjson
 
 from sampan.apiserver import errors
 from sampan.apiserver.call import Answer, Call, Made, Many, One, Seen, Stream, User
 from sampan.apiserver.reading import SLICE
 from sampan.apiserver.routing import selected
-from sampan.client.api import Change, Listing, PatchType, Propagation, Unavailable
+from sampan.client.api import ApiError, Change, Listing, PatchType, Propagation, Unavailable
+from sampan.http.messages import Peer, Response
 from sampan.kinds.kind import Kind
 from sampan.machinery.objects import Object
 
@@ -59,12 +63,13 @@ class LocalClient:
             async with asyncio.timeout(DEADLINE):
                 return await self._server.local_chain(call)
         except TimeoutError as e:
-            raise Unavailable(
-                f"{call.verb} {call.resource.resource} had no answer after {DEADLINE:g} s"
-            ) from e
+            what = call.kind.resource if call.kind else call.path
+            raise Unavailable(f"{call.verb} {what} had no answer after {DEADLINE:g} s") from e
 
     async def _object(self, call: Call) -> Object:
-        answer = await self._run(call)
+        return await self._shown(call, await self._run(call))
+
+    async def _shown(self, call: Call, answer: Answer) -> Object:
         match answer:
             case Made():
                 return answer.object
@@ -105,6 +110,17 @@ class LocalClient:
                 await asyncio.sleep(0)
             items.append(answer.kind.from_storage(self._server.decoded(record)))
         return Listing(items, str(answer.revision), answer.more)
+
+    async def read(self, path: str, **query: str) -> Object:
+        call = self._server.routes.call(_Get(path, {k: v for k, v in query.items() if v}))
+        call.user = self._user
+        answer = await self._run(call)
+        if isinstance(answer, Response):
+            found: Object = orjson.loads(await _whole(answer))
+            if answer.status >= 400:
+                raise ApiError(found)
+            return found
+        return await self._shown(call, answer)
 
     async def watch(
         self,
@@ -185,3 +201,29 @@ def _change(kind: Kind, seen: Seen) -> Change:
         return Change("BOOKMARK", {"metadata": {"resourceVersion": str(seen.revision)}}, synced=seen.synced)
     kind_of_change = cast(Any, seen.type)
     return Change(kind_of_change, kind.from_storage(seen.moment.object), seen.moment.event.cause)
+
+
+class _Get:
+    """A GET of a path, as a request over HTTP would be: for what is served by its path alone."""
+
+    def __init__(self, path: str, query: dict[str, str]):
+        self.method, self.path, self.query = "GET", path, urlencode(query)
+        self.target = f"{path}?{self.query}" if query else path
+        self.headers = {"accept": "application/json"}
+        self.peer = Peer("")
+
+    async def body(self) -> bytes:
+        return b""
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield b""
+
+
+async def _whole(response: Response) -> bytes:
+    """The body of an answer that another server gave."""
+    match response.body:
+        case bytes():
+            return response.body
+        case AsyncIterator():
+            return b"".join([piece async for piece in response.body])
+    raise errors.bad_request("the answer is no object")

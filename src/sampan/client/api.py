@@ -77,6 +77,9 @@ class Client(Protocol):
     ) -> Listing:
         """Objects in `namespace`, or in all where it is empty. `labels` and `fields` are selectors in text form."""
 
+    async def read(self, path: str, **query: str) -> Object:
+        """What a path gives that stands for no kind we know, such as one of an aggregated API."""
+
     def watch(
         self,
         kind: str,

@@ -112,6 +112,9 @@ class HttpApiClient:
             item.setdefault("kind", item_kind)
         return Listing(items, meta.get("resourceVersion", ""), meta.get("continue", ""))
 
+    async def read(self, path: str, **query: str) -> Object:
+        return await self._call("GET", path, query)
+
     async def watch(
         self,
         kind: str,

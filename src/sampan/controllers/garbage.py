@@ -49,7 +49,8 @@ class Observed:
 def collected() -> tuple[Kind, ...]:
     """The kinds that take part: those that can be listed, watched and deleted, save Events, which only expire."""
     wanted = {"list", "watch", "delete"}
-    return tuple(k for k in registry.builtin() if wanted <= set(k.verbs) and k.plural != "events")
+    found = (k for k in registry.builtin() if wanted <= set(k.verbs) and k.plural != "events")
+    return tuple(k for k in found if not k.storage)
 
 
 @once

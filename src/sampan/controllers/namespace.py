@@ -37,7 +37,8 @@ class Observed:
 
 def contents() -> tuple[Kind, ...]:
     """The kinds that a namespace holds and that can be deleted."""
-    return tuple(k for k in registry.builtin() if k.namespaced and {"list", "delete"} <= set(k.verbs))
+    found = (k for k in registry.builtin() if k.namespaced and {"list", "delete"} <= set(k.verbs))
+    return tuple(k for k in found if not k.storage or k.plural == "events")
 
 
 def watched(kinds: Iterable[Kind]) -> tuple[Kind, ...]:

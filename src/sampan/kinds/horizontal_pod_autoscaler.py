@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
-from sampan.kinds import faults, metadata, strategy
+from sampan.kinds import autoscaling, metadata, strategy
 from sampan.kinds.columns import AGE, NAME, UNSET, at, more
-from sampan.kinds.kind import Column, Invalid, Kind
+from sampan.kinds.kind import Column, Kind
 from sampan.machinery.objects import Object, get
 
 _UNKNOWN = "<unknown>"
@@ -49,31 +50,41 @@ def _percent(value: Any, default: str) -> str:
     return default if value is None else f"{value}%"
 
 
-def _default(obj: Object) -> None:
+_UP: Object = {
+    "stabilizationWindowSeconds": 0,
+    "selectPolicy": "Max",
+    "policies": [
+        {"type": "Pods", "value": 4, "periodSeconds": 15},
+        {"type": "Percent", "value": 100, "periodSeconds": 15},
+    ],
+}
+# How long a scale-down waits is the controller's to say, where nobody else does.
+_DOWN: Object = {"selectPolicy": "Max", "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}
+
+
+def default(obj: Object) -> None:
+    """CPU at 80 % where no metric is named; both directions of a behaviour that says anything."""
     spec = obj.setdefault("spec", {})
     if spec.get("minReplicas") is None:
         spec["minReplicas"] = 1
     if not spec.get("metrics"):
         target = {"type": "Utilization", "averageUtilization": 80}
         spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+    if (behavior := spec.get("behavior")) is not None:
+        for field, rules in (("scaleUp", _UP), ("scaleDown", _DOWN)):
+            given = {k: v for k, v in (behavior.get(field) or {}).items() if v is not None}
+            behavior[field] = {**copy.deepcopy(rules), **given}
 
 
-def _validate(obj: Object, old: Object | None) -> list[Invalid]:
-    spec = obj["spec"]
-    least, most = spec.get("minReplicas", 1), spec.get("maxReplicas") or 0
-    found: list[Invalid] = []
-    if least < 1:
-        found.append(faults.invalid("spec.minReplicas", least, "must be greater than or equal to 1"))
-    if most < 1:
-        found.append(faults.invalid("spec.maxReplicas", most, "must be greater than 0"))
-    elif most < least:
-        found.append(
-            faults.invalid("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`")
-        )
-    for field in ("kind", "name"):
-        if not get(spec, f"scaleTargetRef.{field}"):
-            found.append(faults.required(f"spec.scaleTargetRef.{field}"))
-    return found
+COLUMNS = (
+    NAME,
+    Column("Reference", _reference, description="What it scales."),
+    Column("Targets", _targets, description="What is used, and what should be."),
+    Column("MinPods", at("spec.minReplicas", UNSET), description="No fewer pods than these."),
+    Column("MaxPods", at("spec.maxReplicas", 0), description="No more pods than these."),
+    Column("Replicas", at("status.currentReplicas", 0), description="How many there are."),
+    AGE,
+)
 
 
 KIND = Kind(
@@ -85,16 +96,8 @@ KIND = Kind(
     short_names=("hpa",),
     categories=("all",),
     subresources=("status",),
-    columns=(
-        NAME,
-        Column("Reference", _reference, description="What it scales."),
-        Column("Targets", _targets, description="What is used, and what should be."),
-        Column("MinPods", at("spec.minReplicas", UNSET), description="No fewer pods than these."),
-        Column("MaxPods", at("spec.maxReplicas", 0), description="No more pods than these."),
-        Column("Replicas", at("status.currentReplicas", 0), description="How many there are."),
-        AGE,
-    ),
-    default=_default,
-    prepare=strategy.uncounted,
-    validate=metadata.checked(_validate),
+    columns=COLUMNS,
+    default=default,
+    prepare=strategy.counted,
+    validate=metadata.checked(autoscaling.validate),
 )

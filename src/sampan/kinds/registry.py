@@ -19,7 +19,7 @@ MODULES = (
     "self_subject_review", "token_review",
     "local_subject_access_review", "self_subject_access_review", "self_subject_rules_review", "subject_access_review",
     # autoscaling, batch
-    "horizontal_pod_autoscaler", "cron_job", "job",
+    "horizontal_pod_autoscaler", "horizontal_pod_autoscaler_v1", "cron_job", "job",
     # certificates.k8s.io, coordination.k8s.io, discovery.k8s.io, events.k8s.io
     "certificate_signing_request", "lease", "endpoint_slice", "event_v1",
     # metrics.k8s.io, networking.k8s.io, node.k8s.io, policy
@@ -54,7 +54,8 @@ def bodies() -> tuple[Kind, ...]:
 
 @cache
 def _by_resource() -> dict[str, Kind]:
-    return {k.resource: k for k in builtin()}
+    # Of several versions, the first is meant by the resource alone.
+    return {k.resource: k for k in reversed(builtin())}
 
 
 @cache

@@ -43,6 +43,17 @@ def split(text: str) -> tuple[int, int]:
     return whole, int((match[7] or "0").ljust(9, "0"))
 
 
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+def duration(text: str) -> float:
+    """A duration as Go writes it, such as `1m30s` or `500ms`, in seconds. Raises ValueError."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)(h|ms|us|µs|ns|m|s)", text)
+    if "".join(n + u for n, u in parts) != text.lstrip("+"):
+        raise ValueError(f'"{text}" is no duration')
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
 def human(duration: float) -> str:
     """A duration in seconds as kubectl shows ages: `5s`, `2m30s`, `12m`, `3h12m`, `25h`, `3d2h`, `9d`, `2y30d`.
 

@@ -9,11 +9,11 @@ controller creates twice because its copy is old.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sampan.client.api import PatchType, Propagation
+from sampan.client.api import Client, PatchType, Propagation
 from sampan.machinery.objects import Key, Object, key, owner
 
 
@@ -91,10 +91,14 @@ Action = Create | Update | Patch | Delete | DeleteAll | Absent | Emit
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do, in order; `again` asks to be called again after so many seconds. An empty plan is content."""
+    """What to do, in order; `again` asks to be called again after so many seconds. An empty plan is content.
+
+    `note` is given to the controller's `remember` once the plan is carried out.
+    """
 
     actions: tuple[Action, ...] = ()
     again: float | None = None
+    note: Any = None
 
 
 class Cache(Protocol):
@@ -149,13 +153,16 @@ class Controller:
     """`name` is also its service account in kube-system, such as `replicaset-controller`.
 
     `observe` returns None where there is nothing to do; `decide` gets what it returned, and the time now in
-    seconds.
+    seconds. `fetch`, between them, asks the API for what no informer keeps, such as metrics, and returns what `decide`
+    gets; `remember` keeps a plan's note in memory, for what may be forgotten when the process ends.
     """
 
     name: str
     watches: tuple[Watch, ...]
     observe: Callable[[Cache, Key], Any]
     decide: Callable[[Any, float], Plan]
+    fetch: Callable[[Client, Any], Awaitable[Any]] | None = None
+    remember: Callable[[Key, Any], None] | None = None
     indexes: tuple[Index, ...] = ()
     workers: int = 4
     # Keys to decide once at the start, for work that no object wakes, such as a periodic sweep.

@@ -147,7 +147,10 @@ class Runner:
         except (ApiError, Unavailable, actions.Stale) as e:
             if isinstance(e, ApiError) and _in_vain(e):
                 return
-            expected = isinstance(e, actions.Stale) or (isinstance(e, ApiError) and e.reason == "Conflict")
+            # Others change things too, and delete them.
+            expected = isinstance(e, actions.Stale) or (
+                isinstance(e, ApiError) and e.reason in ("Conflict", "NotFound")
+            )
             if not expected and self._faults.get(key) != str(e):
                 # Once: what cannot succeed is tried for ever, more and more rarely.
                 log.warning("%s: %s: %s", self._controller.name, key, e)
@@ -165,10 +168,14 @@ class Runner:
         observed = self._controller.observe(self._informers, key)
         if observed is None:
             return
+        if self._controller.fetch:
+            observed = await self._controller.fetch(self._client, observed)
         plan = self._controller.decide(observed, time.time())
         if plan.actions:
             with trace.span(f"reconcile {self._subject} {key}", self._controller.name, causes=causes):
                 await self._perform(key, plan)
+        if self._controller.remember and plan.note is not None:
+            self._controller.remember(key, plan.note)
         if plan.again is not None:
             self._queue.add_at(key, asyncio.get_running_loop().time() + max(plan.again, 0.0))
 
