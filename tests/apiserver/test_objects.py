@@ -248,7 +248,10 @@ async def test_a_budget_puts_an_eviction_off(cluster: Cluster) -> None:
     allowed = {"status": {"disruptionsAllowed": 1}}
     await admin.patch("poddisruptionbudgets.policy", "b", "default", allowed, subresource="status")
     await admin.create("pods", eviction, name="p", subresource="eviction")
-    assert (await admin.get("pods", "p", "default"))["metadata"]["deletionTimestamp"]
+    evicted = await admin.get("pods", "p", "default")
+    assert evicted["metadata"]["deletionTimestamp"]
+    reasons = {c["type"]: c.get("reason") for c in evicted["status"]["conditions"]}
+    assert reasons == {"Ready": None, "DisruptionTarget": "EvictionByEvictionAPI"}
     left = await admin.get("poddisruptionbudgets.policy", "b", "default")
     assert left["status"]["disruptionsAllowed"] == 0
     assert "p" in left["status"]["disruptedPods"]

@@ -5,6 +5,7 @@ Source: the concepts' page "API-initiated Eviction"; k8s.io/kubernetes pkg/regis
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from sampan.apiserver import errors
@@ -33,11 +34,26 @@ class Evictions:
         pod = self._server.decoded(record)
         if not _gone_anyway(pod):
             await self._ask_budget(call, pod)
+        if not call.dry_run:
+            await self._mark(call)
         deletion = pods_call(call, call.name, "")
         deletion.verb = "delete"
         deletion.content = eviction.get("deleteOptions") or {}
         await self._server.deleter.delete(deletion)
         return Made(CREATED, 201)
+
+    async def _mark(self, call: Call) -> None:
+        """Say in the pod's conditions why it goes: a Job's failure policy may forgive it."""
+
+        async def marked(pod: Object) -> Object:
+            status = pod.setdefault("status", {})
+            status["conditions"] = list(conditions.with_(conditions.of(pod), target))
+            return pod
+
+        target = conditions.new(
+            "DisruptionTarget", "True", "EvictionByEvictionAPI", "Eviction API: evicting", time.time()
+        )
+        await self._server.writer.change(pods_call(call, call.name, "status"), marked, ours=True)
 
     async def _ask_budget(self, call: Call, pod: Object) -> None:
         """Take one disruption from the pod's budget. Raises 429 where none is left."""
