@@ -48,6 +48,22 @@ class Cluster:
                 f"{kind} {name} is {self.informers.get(kind, Key(namespace, name))}"
             ) from None
 
+    async def until_all(self, kind: str, holds: Callable[[list[Object]], object]) -> None:
+        """Wait until something holds of all objects of a kind."""
+        done = asyncio.Event()
+
+        def look(*_: object) -> None:
+            if holds(list(self.informers.list(kind))):
+                done.set()
+
+        self.informers.subscribe(kind, look)
+        look()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await done.wait()
+        except TimeoutError:
+            raise AssertionError(f"{kind} are {list(self.informers.list(kind))}") from None
+
     async def node(self, name: str, cpu: str = "8") -> None:
         labels = {"kubernetes.io/hostname": name}
         made = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "spec": {}}

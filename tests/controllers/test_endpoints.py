@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampan.controllers import endpoints
+from sampan.controllers import endpoint_slices as endpoints
 from sampan.machinery.objects import Key, Object
 from sampan.reconcile.controller import Create, Delete, Patch
 
