@@ -29,6 +29,26 @@ def test_a_revision_is_spliced_in() -> None:
     }  # fmt: skip
 
 
+texts = st.text(st.sampled_from('],"name:{}[]\\ managedFields'), max_size=30)
+trees = st.recursive(st.just({}), lambda inner: st.dictionaries(texts, inner, max_size=3), max_leaves=8)
+
+
+@given(trees, texts, texts)
+def test_managed_fields_can_be_left_out_without_decoding(fields: Any, text: str, other: str) -> None:
+    entry = {"manager": text, "operation": "Update", "fieldsV1": fields}
+    obj: Any = {
+        "apiVersion": "v1",
+        "kind": "X",
+        "metadata": {"labels": {text: other}, "name": "x"},
+        "spec": fields,
+    }
+    managed = {**obj, "metadata": {"uid": text, **obj["metadata"], "managedFields": [entry, entry]}}
+    without = {**managed["metadata"]}
+    del without["managedFields"]
+    assert orjson.loads(encoding.light(encoding.encode(managed))) == {**managed, "metadata": without}
+    assert orjson.loads(encoding.light(encoding.encode(obj))) == obj
+
+
 def test_lists_are_made_of_bytes() -> None:
     items = [encoding.splice(encoding.encode(POD), n) for n in (1, 2)]
     found = orjson.loads(encoding.list_of("v1", "PodList", items, 9, continue_="token", remaining=5))

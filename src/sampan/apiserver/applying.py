@@ -5,13 +5,12 @@ Source: the API concepts' page "Server-Side Apply".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sampan.apiserver import bodies, errors, managers
 from sampan.apiserver.call import Answer, Call
-from sampan.apiserver.managers import Manager
 from sampan.apiserver.writing import same_name
-from sampan.kinds import schemas
+from sampan.kinds import shapes
 from sampan.kinds.kind import Kind
 from sampan.machinery.objects import Object
 
@@ -32,15 +31,17 @@ class Applier:
         kind = call.resource
         applied = await self._wanted(call, kind)
         who = managers.manager(call, "Apply")
-        node = schemas.node_of(kind)
+        shape, left_alone = shapes.of(kind), managers.ignored(kind.subresources, call.subresource)
         if not call.subresource and not await self._server.store.get(call.key):
             await self._server.writer.check_create(call)
-            return await self._create(call, applied, who, node)
+            return await self._create(
+                call, managers.apply({"metadata": {}}, applied, shape, who, True, left_alone)
+            )
 
         async def laid_over(live: Object) -> Object:
-            found = managers.apply(live, applied, node, who, call.flag("force"))
+            found = managers.apply(live, applied, shape, who, call.flag("force"), left_alone)
             obj = bodies.typed(call, found.object, kind)
-            obj["metadata"] = {**obj["metadata"], "managedFields": managers.entries(found.managers)}
+            obj["metadata"] = {**obj["metadata"], "managedFields": found.managers}
             return obj
 
         return await self._server.writer.change(call, laid_over, tracked=False)
@@ -56,9 +57,20 @@ class Applier:
         if meta.get("managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")
         same_name(call, meta)
-        return obj
+        found: Object = _with_nulls(obj, raw)
+        return found
 
-    async def _create(self, call: Call, applied: Object, who: Manager, node: schemas.Node) -> Answer:
-        found = managers.apply({"metadata": {}}, applied, node, who, True)
-        meta = {**applied["metadata"], "managedFields": managers.entries(found.managers)}
-        return await self._server.writer.create_from(call, {**applied, "metadata": meta})
+    async def _create(self, call: Call, found: managers.Applied) -> Answer:
+        obj = bodies.typed(call, found.object, call.resource)
+        obj["metadata"]["managedFields"] = found.managers
+        return await self._server.writer.create_from(call, obj, tracked=False)
+
+
+def _with_nulls(typed: Any, raw: Any) -> Any:
+    """A typed value with the nulls that were written: they state that a field is to be empty."""
+    if isinstance(typed, dict) and isinstance(raw, dict):
+        found = {name: _with_nulls(item, raw.get(name)) for name, item in typed.items()}
+        return found | {name: None for name, item in raw.items() if item is None and name not in typed}
+    if isinstance(typed, list) and isinstance(raw, list) and len(typed) == len(raw):
+        return [_with_nulls(t, r) for t, r in zip(typed, raw, strict=True)]
+    return typed

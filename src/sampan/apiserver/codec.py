@@ -9,7 +9,7 @@ from __future__ import annotations
 import orjson
 
 from sampan.kinds.kind import Kind
-from sampan.machinery.encoding import encode, splice
+from sampan.machinery.encoding import encode, light, splice
 from sampan.machinery.objects import Object
 from sampan.store.api import Record
 
@@ -18,6 +18,13 @@ def decode(record: Record) -> Object:
     """A fresh object that the caller may change."""
     obj: Object = orjson.loads(record.value)
     obj["metadata"]["resourceVersion"] = str(record.revision)
+    return obj
+
+
+def decode_light(value: bytes, revision: int) -> Object:
+    """A fresh object without managedFields, for who only looks at it."""
+    obj: Object = orjson.loads(light(value))
+    obj["metadata"]["resourceVersion"] = str(revision)
     return obj
 
 
@@ -32,7 +39,8 @@ def json(kind: Kind, record: Record) -> bytes:
 
 
 class Decoded:
-    """Decoded objects by key, each kept while it is the latest seen there; shared, so never to be mutated.
+    """Decoded objects by key, each kept while it is the latest seen there; shared, so never to be mutated. They lack
+    managedFields, which a writer who leaves them out keeps.
 
     Holds at most `size` objects, for what is read again and again: namespaces, service accounts, selected lists.
     """
@@ -45,7 +53,7 @@ class Decoded:
         found = self._kept.get(record.key)
         if found and found[0] == record.revision:
             return found[1]
-        obj = decode(record)
+        obj = decode_light(record.value, record.revision)
         if len(self._kept) >= self._size:
             del self._kept[next(iter(self._kept))]
         self._kept[record.key] = (record.revision, obj)
@@ -58,4 +66,4 @@ def copied(obj: Object) -> Object:
     return made
 
 
-__all__ = ["Decoded", "copied", "decode", "encode", "json", "splice", "view"]
+__all__ = ["Decoded", "copied", "decode", "decode_light", "encode", "json", "splice", "view"]

@@ -1,204 +1,285 @@
-"""Field sets: which fields of an object somebody owns; and merging and pruning by them. Plain functions.
+"""What an object says, as sets of fields: all of it, or what differs from another; and merging and removing by them.
 
-A field is a path of steps: `("f", name)` into a map, `("k", keys)` to the item of a list with such keys,
-`("v", value)` to the item of a set. Keys and values are JSON texts, so that a path can be hashed.
-Source: KEP-555 (server-side apply); the API concepts' page "Server-Side Apply"; sigs.k8s.io/structured-merge-diff.
+Plain functions over objects and their shape. Absent is not the same as null, which somebody may own. Source:
+sigs.k8s.io/structured-merge-diff, typed: compare, tofieldset, merge, remove.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
 
-from sampan.kinds.schemas import Node
-from sampan.machinery.objects import Object
+from sampan.kinds.shapes import DEFAULT_KEYS, FREE, Form, Shape
+from sampan.machinery.fieldsets import LEAF, SELF, Set, worded
 
-Step = tuple[str, str]
-Path = tuple[Step, ...]
-# Keys of list items that may be left out, and what they then are.
-_DEFAULT_KEYS = {"protocol": "TCP"}
-# What nobody owns: it names the object, or is the server's.
-_UNOWNED = frozenset({
-    "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "selfLink", "managedFields",
-    "deletionTimestamp", "deletionGracePeriodSeconds", "generateName",
-})  # fmt: skip
+_ABSENT = object()
 
 
-def _text(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+class Ambiguous(ValueError):
+    """Two items of a list have the same keys, or one has none; `worded` says which."""
 
 
-def _keys(item: Any, node: Node) -> Step:
-    found = {k: item.get(k, _DEFAULT_KEYS.get(k)) for k in node.map_keys}
-    return ("k", _text({k: v for k, v in found.items() if v is not None}))
+def step_of(item: Any, shape: Shape) -> str:
+    """The step to an item of a list. Raises Ambiguous where it lacks a key."""
+    if shape.form is Form.SET:
+        return "v:" + orjson.dumps(item).decode()
+    keys: dict[str, Any] = {}
+    for name in shape.keys:
+        value = item.get(name) if isinstance(item, dict) else None
+        if value is None:
+            value = DEFAULT_KEYS.get(name)
+        if value is None:
+            raise Ambiguous(f'associative list with keys has an element that omits key field "{name}"')
+        keys[name] = value
+    return "k:" + orjson.dumps(keys).decode()
 
 
-def _is_map(value: Any, node: Node) -> bool:
-    return isinstance(value, dict) and not node.atomic
+def _form(shape: Shape, *values: Any) -> Form:
+    """How a place is owned, given what stands there."""
+    form = shape.form
+    if form is Form.FREE:
+        return Form.MAP if any(isinstance(v, dict) for v in values) else Form.WHOLE
+    kind = dict if form is Form.MAP else list
+    if form is not Form.WHOLE and any(v is not None and not isinstance(v, kind) for v in values):
+        return Form.WHOLE
+    return form
 
 
-def _listed(value: Any, node: Node) -> str:
-    """`map` or `set` for a list whose items are owned one by one; else empty."""
-    if not isinstance(value, list):
-        return ""
-    if node.list_type == "map" and node.map_keys and all(isinstance(i, dict) for i in value):
-        return "map"
-    return "set" if node.list_type == "set" else ""
+def _below(shape: Shape, name: str) -> tuple[str, Shape]:
+    return shape.below(name) if shape.form is Form.MAP else (f"f:{name}", FREE)
 
 
-def of(obj: Object, node: Node) -> frozenset[Path]:
-    """Every field that an object states, but for those that nobody owns."""
-    found: set[Path] = set()
-    for name, value in obj.items():
-        if name in ("apiVersion", "kind"):
-            continue
-        if name == "metadata":
-            value = {k: v for k, v in value.items() if k not in _UNOWNED}
-            if not value:
-                continue
-        found.update(_walk(value, node.child(name), (("f", name),)))
-    return frozenset(found)
+# What is stated
 
 
-def _walk(value: Any, node: Node, at: Path) -> Iterator[Path]:
-    if _is_map(value, node) and value:
+def stated(value: Any, shape: Shape, *, distinct: bool = False) -> Set:
+    """Every field that an object states. Raises Ambiguous; with `distinct`, also for two items with the same keys."""
+    return _stated(value, shape, distinct) or {}
+
+
+def _stated(value: Any, shape: Shape, distinct: bool) -> Set | None:
+    """The fields below a place; LEAF where it is one itself, None where there are none."""
+    form = _form(shape, value)
+    if value is None:
+        return LEAF if form is Form.WHOLE else None
+    if form is Form.WHOLE:
+        return LEAF
+    found: Set = {}
+    if form is Form.MAP:
+        declared = shape.fields if shape.form is Form.MAP else {}
         for name, item in value.items():
-            yield from _walk(item, node.child(name), (*at, ("f", name)))
-        return
-    match _listed(value, node) if value else "":
-        case "map":
-            for item in value:
-                step = (*at, _keys(item, node))
-                yield step
-                for name, inner in item.items():
-                    yield from _walk(inner, node.child(name), (*step, ("f", name)))
-        case "set":
-            for item in value:
-                yield (*at, ("v", _text(item)))
-        case _:
-            yield at
+            step, inner = _below(shape, name)
+            below = _stated(item, inner, distinct)
+            if below is None:
+                if item is None or item == {}:
+                    found[step] = LEAF
+            elif below and name not in declared:
+                found[step] = {SELF: LEAF, **below}
+            else:
+                found[step] = below
+        return found or None
+    for item in value:
+        step = step_of(item, shape)
+        if distinct and step in found:
+            raise Ambiguous(f"duplicate entries for key {worded((step,))}")
+        below = _stated(item, shape.element, distinct)
+        found[step] = {SELF: LEAF, **below} if below else LEAF
+    return found or None
 
 
-def values(obj: Any, node: Node, at: Path = ()) -> dict[Path, str]:
-    """Each field with its value as text; items of lists are there, with no value of their own."""
-    found: dict[Path, str] = {}
-    for path in _walk(obj, node, at) if at else of(obj, node):
-        found[path] = _value_at(obj, node, path)
+# What differs
+
+
+def added(value: Any, shape: Shape) -> Set:
+    """The fields below a place where nothing was before, the place itself among them."""
+    form = _form(shape, value)
+    if form is Form.WHOLE or not value:
+        return LEAF
+    found: Set = {SELF: LEAF}
+    if form is Form.MAP:
+        for name, item in value.items():
+            step, inner = _below(shape, name)
+            found[step] = added(item, inner)
+        for name in shape.always:
+            if name not in value:
+                found[f"f:{name}"] = LEAF
+        return found
+    for item in value:
+        step = step_of(item, shape)
+        found[step] = LEAF if step in found else added(item, shape.element)
     return found
 
 
-def _value_at(obj: Any, node: Node, path: Path) -> str:
-    for kind, step in path:
-        if kind == "v":
-            return step
-        if kind == "f":
-            obj, node = obj[step], node.child(step)
+def changes(old: Any, new: Any, shape: Shape) -> tuple[Set, Set]:
+    """The fields of `new` that are added or differ, and those of `old` that are gone, below a place where both stand.
+
+    Raises Ambiguous.
+    """
+    form = _form(shape, old, new)
+    if form is Form.WHOLE:
+        return LEAF, {}
+    if not old and not new:
+        return ({} if old == new else LEAF), {}
+    found: Set = {}
+    gone: Set = {}
+    if form is Form.MAP:
+        _map_changes(old or {}, new or {}, shape, found, gone)
+    else:
+        _list_changes(old or [], new or [], shape, found, gone)
+    return found, gone
+
+
+def _one(step: str, old: Any, new: Any, shape: Shape, found: Set, gone: Set) -> None:
+    """Note what differs at one step."""
+    if new is _ABSENT:
+        gone[step] = added(old, shape)
+    elif old is _ABSENT:
+        found[step] = added(new, shape)
+    elif old != new or type(old) is not type(new):
+        whole = _form(shape, old, new) is Form.WHOLE or not (old or new)
+        inner, left = changes(old, new, shape)
+        if inner or whole:
+            found[step] = inner
+        if left:
+            gone[step] = left
+
+
+def _map_changes(old: dict[str, Any], new: dict[str, Any], shape: Shape, found: Set, gone: Set) -> None:
+    always = shape.always
+    for name, before in old.items():
+        after = new.get(name, _ABSENT)
+        if after is before:
+            continue
+        if after is _ABSENT and name in always:
+            after = always[name]
+        if before != after or type(before) is not type(after):
+            step, inner = _below(shape, name)
+            _one(step, before, after, inner, found, gone)
+    for name, after in new.items():
+        if name not in old:
+            step, inner = _below(shape, name)
+            _one(step, always.get(name, _ABSENT), after, inner, found, gone)
+
+
+def _list_changes(old: list[Any], new: list[Any], shape: Shape, found: Set, gone: Set) -> None:
+    before, after = _indexed(old, shape), _indexed(new, shape)
+    for step in {**before, **after}:
+        ours, theirs = before.get(step, ()), after.get(step, ())
+        if len(ours) <= 1 and len(theirs) <= 1:
+            one, other = (*ours, _ABSENT)[0], (*theirs, _ABSENT)[0]
+            _one(step, one, other, shape.element, found, gone)
+        elif len(ours) >= 2 and len(theirs) >= 2:
+            if list(ours) != list(theirs):
+                found[step] = LEAF
+        elif len(ours) >= 2:
+            gone[step] = LEAF
+            if theirs:
+                found[step] = added(theirs[0], shape.element)
         else:
-            obj = next(i for i in obj if _keys(i, node)[1] == step)
-    return "" if path[-1][0] == "k" else _text(obj)
+            found[step] = LEAF
+            if ours:
+                gone[step] = added(ours[0], shape.element)
 
 
-def changed(old: Object, new: Object, node: Node) -> tuple[frozenset[Path], frozenset[Path]]:
-    """The fields that are new or differ, and those that are gone."""
-    before, after = values(old, node), values(new, node)
-    differ = frozenset(p for p, v in after.items() if before.get(p) != v)
-    return differ, frozenset(before) - frozenset(after)
+def _indexed(items: list[Any], shape: Shape) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for item in items:
+        found.setdefault(step_of(item, shape), []).append(item)
+    return found
 
 
 # Merging
 
 
-def merge(live: Any, applied: Any, node: Node) -> Any:
-    """What is live with what is applied laid over it; items of lists keep their places, new ones come last."""
-    if _is_map(live, node) and _is_map(applied, node):
+def merge(live: Any, applied: Any, shape: Shape) -> Any:
+    """What is live with what is applied, whose items are distinct, laid over it."""
+    form = _form(shape, live, applied)
+    if form is Form.WHOLE or not live:
+        return applied
+    if not applied:
+        return live
+    if form is Form.MAP:
         found = dict(live)
         for name, item in applied.items():
-            found[name] = merge(live[name], item, node.child(name)) if name in live else item
+            found[name] = merge(live[name], item, _below(shape, name)[1]) if name in live else item
         return found
-    kind = _listed(applied, node)
-    if not kind or not isinstance(live, list):
-        return applied
-    if kind == "set":
-        return [*live, *(i for i in applied if i not in live)]
-    wanted = {_keys(i, node): i for i in applied}
-    found_list = [_merged_item(i, wanted.pop(_keys(i, node), None), node) for i in live]
-    return [*found_list, *wanted.values()]
+    return _merged_list(live, applied, shape)
 
 
-def _merged_item(live: Any, applied: Any, node: Node) -> Any:
-    if applied is None:
-        return live
-    return {**live, **{k: merge(live[k], v, node.child(k)) if k in live else v for k, v in applied.items()}}
-
-
-def prune(obj: Any, node: Node, gone: Iterable[Path]) -> Any:
-    """The object without these fields, and without the maps and lists that this leaves empty."""
-    below: dict[Step, list[Path]] = {}
-    for path in gone:
-        below.setdefault(path[0], []).append(path[1:])
-    if isinstance(obj, dict):
-        found = {}
-        for name, item in obj.items():
-            paths = below.get(("f", name))
-            kept = item if paths is None else _pruned(item, node.child(name), paths)
-            if kept is not None:
-                found[name] = kept
-        return found
-    kept_items = []
-    for item in obj:
-        step = _keys(item, node) if isinstance(item, dict) else ("v", _text(item))
-        paths = below.get(step)
-        kept = item if paths is None else _pruned(item, node, paths, keep_empty=True)
-        if kept is not None:
-            kept_items.append(kept)
-    return kept_items
-
-
-def _pruned(item: Any, node: Node, paths: list[Path], keep_empty: bool = False) -> Any:
-    if () in paths:
-        return None
-    return prune(item, node, paths) or ({} if keep_empty else None)
-
-
-# The form in which sets are stored: FieldsV1
-
-
-def encode(paths: Iterable[Path]) -> Object:
-    found: Object = {}
-    for path in sorted(paths):
-        at = found
-        for kind, step in path:
-            at = at.setdefault(f"{kind}:{step}", {})
-        if path[-1][0] == "k":
-            at["."] = {}
+def _merged_list(live: list[Any], applied: list[Any], shape: Shape) -> list[Any]:
+    """Live items keep their places between those of the configuration, which come in its order."""
+    ours = [(step_of(i, shape), i) for i in live]
+    theirs = {step_of(i, shape): i for i in applied}
+    known: dict[str, Any] = {}
+    for step, item in ours:
+        known[step] = None if step in known else item
+    order = list(theirs)
+    shared = [s for s in order if s in known]
+    found: list[Any] = []
+    merged: set[str] = set()
+    left = right = 0
+    while left < len(ours) or right < len(order):
+        if left < len(ours):
+            step, item = ours[left]
+            if step not in theirs:
+                found.append(item)
+                left += 1
+                continue
+            # An item of both: in its turn by the configuration's order, else it is skipped here.
+            if right >= len(order) or step in merged or (shared and shared[0] != step):
+                left += 1
+                continue
+        step = order[right]
+        right += 1
+        merged.add(step)
+        if shared and shared[0] == step:
+            shared.pop(0)
+        found.append(merge(known.get(step), theirs[step], shape.element))
     return found
 
 
-def decode(fields: Object) -> frozenset[Path]:
-    return frozenset(_decoded(fields, ()))
+# Removing
 
 
-def _decoded(fields: Object, at: Path) -> Iterator[Path]:
-    for name, inner in fields.items():
-        if name == ".":
+def remove(value: Any, gone: Set, shape: Shape) -> Any:
+    """The value without these fields; null where nothing is left of a map or list."""
+    form = _form(shape, value)
+    if form is Form.WHOLE or not value:
+        return value
+    if form is Form.MAP:
+        return _less_map(value, gone, shape)
+    items: list[Any] = []
+    for item in value:
+        below = gone.get(step_of(item, shape))
+        if below is None:
+            items.append(item)
+        elif below and SELF not in below:
+            items.append(remove(item, below, shape.element) or {})
+    return items or None
+
+
+def _less_map(value: dict[str, Any], gone: Set, shape: Shape) -> dict[str, Any] | None:
+    found = {}
+    for name, item in value.items():
+        step, inner = _below(shape, name)
+        below = gone.get(step)
+        if below is None:
+            found[name] = item
+        elif below and SELF not in below:
+            found[name] = remove(item, below, inner)
+    return found or None
+
+
+def with_parents(fields: Set, shape: Shape) -> Set:
+    """The set with every named field in it that something below belongs to it."""
+    found: Set = {}
+    for step, below in fields.items():
+        if step == SELF or not below:
+            found[step] = below
             continue
-        kind, _, step = name.partition(":")
-        path = (*at, (kind, _text(orjson.loads(step)) if kind in "kv" else step))
-        if not inner or "." in inner:
-            yield path
-        yield from _decoded(inner, path)
-
-
-def worded(path: Path) -> str:
-    """A path as messages show it: `.spec.containers[name="web"].image`."""
-    found = ""
-    for kind, step in path:
-        if kind == "f":
-            found += f".{step}"
-        elif kind == "v":
-            found += f"[{step}]"
-        else:
-            found += "[" + ",".join(f"{k}={_text(v)}" for k, v in orjson.loads(step).items()) + "]"
+        kind, name = step[:2], step[2:]
+        named = kind == "f:" and shape.form is Form.MAP and name in shape.fields
+        inner = with_parents(below, _below(shape, name)[1] if kind == "f:" else shape.element)
+        found[step] = {SELF: LEAF, **inner} if named else inner
     return found

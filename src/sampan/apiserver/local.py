@@ -75,6 +75,8 @@ class LocalClient:
                 return answer.object
             case One():
                 if answer.object is not None:
+                    # Components see no managedFields, in what they wrote no more than in what they read.
+                    answer.object["metadata"].pop("managedFields", None)
                     return answer.object
                 return call.resource.from_storage(self._server.decoded(answer.record))
         raise errors.bad_request(f"{call.verb} of {call.resource.plural}/{call.subresource} is no object")

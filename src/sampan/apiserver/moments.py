@@ -28,17 +28,22 @@ class Moment:
 
     @property
     def object(self) -> Object:
-        """The object after the write; after a delete its last state, at the delete's revision."""
+        """The object after the write, less managedFields; after a delete its last state, at the delete's revision."""
         if self._now is None:
-            self._now = orjson.loads(self._value)
-            self._now["metadata"]["resourceVersion"] = str(self.event.revision)
+            self._now = codec.decode_light(self._value, self.event.revision)
         return self._now
 
     @property
+    def whole(self) -> Object:
+        """The object with managedFields, decoded anew."""
+        obj: Object = orjson.loads(self.json)
+        return obj
+
+    @property
     def before(self) -> Object | None:
-        """The object before the write, or None where it is new."""
+        """The object before the write, without managedFields, or None where it is new."""
         if self._before is None and self.event.previous:
-            self._before = codec.decode(self.event.previous)
+            self._before = codec.decode_light(self.event.previous.value, self.event.previous.revision)
         return self._before
 
     @property

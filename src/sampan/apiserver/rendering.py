@@ -198,7 +198,7 @@ class _Encoder:
         else:
             cause = seen.moment.event.cause if self._causes else ""
             if self._form.shape or self._kind.storage:
-                data = orjson.dumps(self._object(self._kind.from_storage(seen.moment.object)))
+                data = orjson.dumps(self._object(self._kind.from_storage(seen.moment.whole)))
             else:
                 data = seen.moment.json
         return encoding.event(seen.type, data, cause)

@@ -12,7 +12,7 @@ from sampan.apiserver.authorization import attributes
 from sampan.apiserver.bodies import body
 from sampan.apiserver.call import Answer, Call, Made, One
 from sampan.host import trace
-from sampan.kinds import schemas
+from sampan.kinds import shapes
 from sampan.kinds.kind import Kind
 from sampan.machinery import generated, times
 from sampan.machinery.objects import Object
@@ -48,7 +48,7 @@ class Writer:
         if not await self._server.allowed(call.user, asked):
             raise errors.denied(call.user.name, asked)
 
-    async def create_from(self, call: Call, given: Object) -> Answer:
+    async def create_from(self, call: Call, given: Object, *, tracked: bool = True) -> Answer:
         """Create an object in the form that is stored; under a generated name, another where that is taken."""
         kind = call.resource
         meta = self._begun(call, given)
@@ -58,7 +58,7 @@ class Writer:
             if call.name:
                 obj["metadata"]["name"] = call.name
             try:
-                return await self._create(call, obj)
+                return await self._create(call, obj, tracked)
             except Exists as e:
                 undo(call)
                 if meta.get("name") or attempt == ATTEMPTS - 1:
@@ -86,8 +86,8 @@ class Writer:
         meta["creationTimestamp"] = now()
         return meta
 
-    async def _create(self, call: Call, obj: Object) -> Answer:
-        obj = await self.admitted(call, obj, None)
+    async def _create(self, call: Call, obj: Object, tracked: bool = True) -> Answer:
+        obj = await self.admitted(call, obj, None, tracked=tracked)
         if call.dry_run:
             if await self._store.get(call.key):
                 raise Exists(call.key)
@@ -116,8 +116,8 @@ class Writer:
     async def change(self, call: Call, change: Change, *, tracked: bool = True, ours: bool = False) -> Answer:
         """Write what `change` makes of the object as it is now, again where somebody else was quicker.
 
-        `change` may alter the object that it gets. With `tracked`, its fields come to be owned by the caller where the
-        object has managers. A change of `ours`, which no writer worded, passes neither the kind's rules nor admission.
+        `change` may alter the object that it gets. With `tracked`, what it changes comes to be owned by the caller. A
+        change of `ours`, which no writer worded, passes neither the kind's rules nor admission.
         Raises 404, 409, 422 and what admission refuses.
         """
         for attempt in range(ATTEMPTS):
@@ -145,9 +145,7 @@ class Writer:
         same_name(call, obj["metadata"])
         self._keep(kind, obj, old)
         if not ours:
-            obj = await self.admitted(call, obj, old)
-        if tracked:
-            _track(call, old, obj)
+            obj = await self.admitted(call, obj, old, tracked=tracked)
         if call.dry_run:
             undo(call)
             obj["metadata"]["resourceVersion"] = str(record.revision)  # nothing was written
@@ -180,10 +178,15 @@ class Writer:
                 meta.pop(name, None)
         meta.pop("resourceVersion", None)
 
-    async def admitted(self, call: Call, obj: Object, old: Object | None) -> Object:
-        """The object as it is to be stored: defaults, preparation, admission, validation. Raises what refuses it."""
+    async def admitted(self, call: Call, obj: Object, old: Object | None, *, tracked: bool = True) -> Object:
+        """The object as it is to be stored: defaults, owners of fields, preparation, admission, validation.
+
+        Raises what refuses it.
+        """
         kind = call.resource
         kind.default(obj)
+        if tracked:
+            track(call, obj, old)
         await self._server.admission.mutate(call, obj, old)
         if kind.prepare:
             kind.prepare(obj, old, call.subresource)
@@ -194,18 +197,14 @@ class Writer:
         return obj
 
 
-def _track(call: Call, old: Object, obj: Object) -> None:
-    """Keep account of who owns what, for an object that has managers; a writer may clear them with an empty list."""
-    before, meta = old["metadata"].get("managedFields"), obj["metadata"]
-    given = meta.get("managedFields")
-    if given is not None and (not given or given == [{}]):
+def track(call: Call, obj: Object, old: Object | None) -> None:
+    """Note that the caller owns what it writes here."""
+    kind, meta = call.resource, obj["metadata"]
+    left_alone = managers.ignored(kind.subresources, call.subresource)
+    who = managers.manager(call, "Update")
+    meta["managedFields"] = managers.updated(old, obj, shapes.of(kind), who, left_alone)
+    if not meta["managedFields"]:
         del meta["managedFields"]
-    elif before and given in (None, before):
-        kind = call.resource
-        node = schemas.node_of(kind)
-        meta["managedFields"] = managers.entries(
-            managers.updated(old, obj, node, managers.manager(call, "Update"))
-        )
 
 
 def undo(call: Call) -> None:
