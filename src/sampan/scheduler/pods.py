@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 from sampan.machinery.objects import Key, Object
 from sampan.machinery.selectors import SelectorError
@@ -21,6 +22,9 @@ _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 class PodInfo:
     """One pod. `object` is shared and never changed; a changed pod is another PodInfo with the same `uid`."""
+
+    # What the columns have worked out of the pod (`columns.kinds`).
+    kind: Any = None
 
     def __init__(self, obj: Object) -> None:
         meta = obj["metadata"]
@@ -132,6 +136,13 @@ class PodInfo:
         ]
         return faults[0] if faults else ""
 
+    def takes_as(self, other: PodInfo) -> bool:
+        """Whether this later form of a pod takes as much of its node as the other one, and means as much to others."""
+        if self.labels != other.labels or self.terminating != other.terminating:
+            return False
+        mine, theirs = ({**p.spec, "nodeName": ""} for p in (self, other))
+        return mine == theirs and _resized(self.status) == _resized(other.status)
+
     def _affinity(self, kind: str) -> Object | None:
         found: Object | None = (self.spec.get("affinity") or {}).get(kind)
         return found
@@ -144,3 +155,11 @@ class PodInfo:
             return terms.preferred_affinity(listed, self.namespace), ""
         except SelectorError as e:
             return (), str(e)
+
+
+def _resized(status: Object) -> list[object]:
+    """What a status says of resources."""
+    listed = [s for n in ("containerStatuses", "initContainerStatuses") for s in status.get(n) or ()]
+    found: list[object] = [(s.get("resources"), s.get("allocatedResources")) for s in listed]
+    infeasible = resources.resize_is_infeasible({"status": status})
+    return [*(f for f in found if f != (None, None)), status.get("resources"), infeasible]

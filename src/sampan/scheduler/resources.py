@@ -27,6 +27,8 @@ Resources = dict[str, int]
 # The same in billionths, not yet rounded.
 _Exact = dict[str, int]
 _NANO = 10**9
+# What a status may say of resources.
+_STATED = frozenset(("containerStatuses", "initContainerStatuses", "resources", "allocatedResources"))
 _DEFAULTS: _Exact = {CPU: DEFAULT_CPU * 10**6, MEMORY: DEFAULT_MEMORY * _NANO}
 
 
@@ -66,6 +68,8 @@ def requests(
     request for them.
     """
     missing = {name: _DEFAULTS[name] for name in defaults}
+    if is_plain(pod):
+        return _rounded(_sum(pod, missing))
     total = _of_containers(pod, status, missing)
     own = (pod["spec"].get("resources") or {}).get("requests") or {}
     if pod_level and any(is_pod_level(name) for name in own):
@@ -73,6 +77,30 @@ def requests(
         total |= {name: n for name, n in effective.items() if is_pod_level(name)}
     _add(total, _exact(pod["spec"].get("overhead")))
     return _rounded(total)
+
+
+def is_plain(pod: Object) -> bool:
+    """Whether the pod takes what its containers request together, whatever its status: most pods, soonest counted."""
+    spec, status = pod["spec"], pod.get("status") or {}
+    return not (
+        spec.get("initContainers")
+        or spec.get("overhead")
+        or spec.get("resources")
+        or not _STATED.isdisjoint(status)
+        or ("conditions" in status and resize_is_infeasible(pod))
+    )
+
+
+def _sum(pod: Object, missing: _Exact) -> _Exact:
+    total: _Exact = {}
+    for container in pod["spec"].get("containers") or ():
+        asked = (container.get("resources") or {}).get("requests") or {}
+        for name, amount in asked.items():
+            total[name] = total.get(name, 0) + quantities.parse(amount).nano
+        for name, amount in missing.items():
+            if name not in asked:
+                total[name] = total.get(name, 0) + amount
+    return total
 
 
 def non_zero(pod: Object, counted: Resources) -> tuple[int, int]:

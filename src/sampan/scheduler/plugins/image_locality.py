@@ -28,7 +28,7 @@ class ImageLocality(Plugin):
     ) -> list[tuple[str, float]]:
         """The pod's images, and the share of the nodes that hold each."""
         total = len(snapshot.nodes)
-        return [(name, len(snapshot.images.get(name, ())) / total) for name in _images(pod)]
+        return [(name, len(snapshot.images.get(name, ())) / total) for name in images_of(pod)]
 
     def score(self, state: list[tuple[str, float]], pod: PodInfo, node: NodeInfo) -> int:
         held = sum(int(float(node.images[name]) * share) for name, share in state if name in node.images)
@@ -40,7 +40,8 @@ class ImageLocality(Plugin):
         return quotient(MAX_SCORE * (held - LEAST), most - LEAST)
 
 
-def _images(pod: PodInfo) -> list[str]:
+def images_of(pod: PodInfo) -> list[str]:
+    """The images of the pod's containers and volumes, as nodes report them."""
     spec = pod.spec
     containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
     volumes = [v["image"].get("reference") for v in spec.get("volumes") or () if v.get("image") is not None]

@@ -75,6 +75,10 @@ class NodeResourcesFit(Plugin):
     def _is_left_out(self, state: Wanted, name: str, there: int) -> bool:
         if name in state.by_devices and there <= 0:
             return True
+        return self.is_ignored(name)
+
+    def is_ignored(self, name: str) -> bool:
+        """Whether the arguments leave an extended resource to others."""
         ignored = name in self._ignored or name.partition("/")[0] in self._ignored_groups
         return ignored and resources.is_extended(name)
 

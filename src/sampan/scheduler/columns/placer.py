@@ -1,0 +1,249 @@
+"""Where pods go, found in columns: the same decisions as `decide`, for clusters of many nodes.
+
+A `Placer` follows a snapshot and changes nothing itself: who places a pod adds it to the snapshot, and the columns
+learn it from there. What columns do not know is asked of the plugins in their plain form: volumes, devices and own
+plugins on the nodes that remain; pods that name their node, and profiles without the usual filters, altogether.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sampan.machinery.objects import Object
+from sampan.machinery.selectors import SelectorError
+from sampan.scheduler.columns import native, twin
+from sampan.scheduler.columns.counters import Census, Group
+from sampan.scheduler.columns.frames import Frame, Scratch
+from sampan.scheduler.columns.kinds import Kind, kind_of
+from sampan.scheduler.columns.others import Others
+from sampan.scheduler.columns.questions import Amounts, Asker, Question
+from sampan.scheduler.columns.rules import Rules
+from sampan.scheduler.columns.statics import Statics
+from sampan.scheduler.columns.table import Table
+from sampan.scheduler.columns.verdicts import Verdicts
+from sampan.scheduler.decide import Decision, SchedulingError, decide
+from sampan.scheduler.nodes import NodeInfo
+from sampan.scheduler.pods import PodInfo
+from sampan.scheduler.profiles import Profile
+from sampan.scheduler.resources import is_scalar
+from sampan.scheduler.snapshot import (
+    DEVICE_CLASSES,
+    NAMESPACES,
+    REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
+    SERVICES,
+    STATEFUL_SETS,
+    Snapshot,
+)
+from sampan.scheduler.terms import NodeTermError
+
+# The most pods of one run, and the most questions and kinds of pods that are kept.
+MOST_RUN = 1024
+MOST_KEPT = 20_000
+_OWNERS = (SERVICES, REPLICATION_CONTROLLERS, REPLICA_SETS, STATEFUL_SETS)
+
+
+class Placer:
+    """See the module. `kernel` is the native one unless the caller forbids it."""
+
+    def __init__(self, snapshot: Snapshot, kernel: native.Place | str | None = "native") -> None:
+        self._snapshot = snapshot
+        self._kernel: native.Place | None = native.load() if isinstance(kernel, str) else kernel
+        self.table = Table()
+        self._statics = Statics(self.table, snapshot.images)
+        self._census = Census(self.table, snapshot.all_namespaces)
+        self._scratch = Scratch()
+        self._rows = (ctypes.c_int32 * MOST_RUN)()
+        self._rows_at = ctypes.addressof(self._rows)
+        # Grows when the selector of a pod's owner or of a service may have changed.
+        self._owners = 0
+        self._has_devices = any(True for _ in snapshot.list(DEVICE_CLASSES))
+        # Rules by profile, None for those left to the plain path.
+        self._rules: dict[int, tuple[Profile, Rules | None]] = {}
+        # Frames by rules and kind, with the versions of what they were made from.
+        self._frames: dict[Any, tuple[tuple[int, ...], Frame]] = {}
+        for node in snapshot.nodes.values():
+            self.node_changed(node)
+        snapshot.observe(self)
+
+    # What the snapshot tells
+
+    def node_changed(self, node: NodeInfo) -> None:
+        row, new = self.table.set_node(node)
+        for pod in node.pods.values() if new else ():
+            self._group(pod).count(row, 1)
+
+    def node_removed(self, node: NodeInfo) -> None:
+        row = self.table.remove_node(node.name)
+        for pod in node.pods.values():
+            self._group(pod).count(row, -1)
+
+    def pod_added(self, pod: PodInfo, node: NodeInfo) -> None:
+        self._count(pod, node, 1)
+
+    def pod_removed(self, pod: PodInfo, node: NodeInfo) -> None:
+        self._count(pod, node, -1)
+
+    def object_changed(self, resource: str, old: Object | None, new: Object | None) -> None:
+        if resource == NAMESPACES and _labels(old) != _labels(new):
+            self._census.namespaces_changed()
+        elif resource in _OWNERS and _selector(old) != _selector(new):
+            self._owners += 1
+        elif resource == DEVICE_CLASSES:
+            self._has_devices = any(True for _ in self._snapshot.list(DEVICE_CLASSES))
+
+    def _count(self, pod: PodInfo, node: NodeInfo, sign: int) -> None:
+        row = self.table.row_of[node.name]
+        self.table.count(row, pod, sign)
+        self._census.count(self._group(pod), row, sign)
+
+    def _group(self, pod: PodInfo) -> Group:
+        return self._census.group(kind_of(pod).group, pod)
+
+    # Deciding
+
+    def place(self, profile: Profile, pod: PodInfo) -> Decision:
+        """Where the pod should go. `statuses` are there when it can go nowhere; for `scores` see `verdicts`.
+
+        Raises SchedulingError.
+        """
+        rules = self._rules_of(profile)
+        if rules is None or self._is_left_to_plugins(pod):
+            return decide(profile, self._snapshot, pod)
+        if self._kernel is not None and not self._is_special(rules, pod):
+            found = self._run(self._kernel, rules, pod, 1)
+            if found:
+                return Decision(pod, len(self._snapshot.nodes), found[0])
+        verdicts = self._verdicts(rules, pod, everywhere=False)
+        return verdicts.decision() if verdicts else decide(profile, self._snapshot, pod)
+
+    def place_run(self, profile: Profile, pods: Sequence[PodInfo]) -> list[str]:
+        """Where equal pods go (see `kinds.same`), each placed as if those before it were bound.
+
+        As many names as pods could be placed this way: the next one is to be asked for with `place`, which tells why
+        not. Raises SchedulingError.
+        """
+        rules = self._rules_of(profile)
+        if (
+            rules
+            and self._kernel
+            and not self._is_left_to_plugins(pods[0])
+            and not self._is_special(rules, pods[0])
+        ):
+            return self._run(self._kernel, rules, pods[0], len(pods))
+        first = self.place(profile, pods[0]).node
+        return [first] if first else []
+
+    def verdicts(self, profile: Profile, pod: PodInfo) -> Verdicts | None:
+        """What every plugin says of every node; None where only the plugins themselves can tell (see `Cycle`).
+
+        Raises SchedulingError.
+        """
+        rules = self._rules_of(profile)
+        if rules is None or self._is_left_to_plugins(pod):
+            return None
+        return self._verdicts(rules, pod, everywhere=True)
+
+    def _run(self, kernel: native.Place, rules: Rules, pod: PodInfo, count: int) -> list[str]:
+        kind = kind_of(pod)
+        frame = self._frame(rules, pod, kind)
+        struck = self.table.taken(pod.host_ports) if pod.host_ports else ()
+        placed = kernel(frame.ask(kind.amounts, struck), min(count, MOST_RUN), self._rows_at)
+        names = self.table.names
+        return [names[row] for row in self._rows[:placed]]
+
+    # What a pod needs besides columns
+
+    def _rules_of(self, profile: Profile) -> Rules | None:
+        found = self._rules.get(id(profile))
+        if found is None:
+            found = self._rules[id(profile)] = (profile, Rules.of(profile))
+        return found[1]
+
+    def _is_left_to_plugins(self, pod: PodInfo) -> bool:
+        """Pods that name their node, that devices may serve, or that cannot be read."""
+        if pod.node or pod.fault:
+            return True
+        if self._has_devices and any(is_scalar(name) for name in pod.requests):
+            return True
+        affinity = (pod.spec.get("affinity") or {}).get("nodeAffinity") or {}
+        required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+        return any(term.get("matchFields") for term in required.get("nodeSelectorTerms") or ())
+
+    def _is_special(self, rules: Rules, pod: PodInfo) -> bool:
+        """Whether more than columns must be asked."""
+        return bool(self._snapshot.nominated and self._kept_for(pod)) or bool(rules.concerned(pod))
+
+    def _kept_for(self, pod: PodInfo) -> list[NodeInfo]:
+        """The nodes that are kept for other pods of no lower priority."""
+        return [
+            node
+            for name, kept in self._snapshot.nominated.items()
+            if (node := self._snapshot.nodes.get(name))
+            and any(p.priority >= pod.priority and p.uid != pod.uid for p in kept.values())
+        ]
+
+    # Questions
+
+    def _frame(self, rules: Rules, pod: PodInfo, kind: Kind) -> Frame:
+        self._census.refresh()
+        group = self._census.group(kind.group, pod)
+        key = (id(rules), kind.question)
+        versions = (self.table.version, self.table.images_version, self._census.version, self._owners)
+        kept = self._frames.get(key)
+        if kept is None or kept[0] != versions:
+            if len(self._frames) > MOST_KEPT:
+                self._frames.clear()
+            question = self._ask(rules, pod, group, kind.amounts)
+            self._scratch.fit(self.table)
+            frame = Frame(question, rules, self.table, self._scratch, group)
+            # Making it may have made counters, and so a new version; its own are in it.
+            versions = (self.table.version, self.table.images_version, self._census.version, self._owners)
+            kept = self._frames[key] = (versions, frame)
+        return kept[1]
+
+    def _ask(self, rules: Rules, pod: PodInfo, group: Group, amounts: Amounts) -> Question:
+        try:
+            asker = Asker(rules, self._snapshot, self.table, self._statics, self._census)
+            return asker.question(pod, group, amounts)
+        except (SelectorError, NodeTermError) as e:
+            raise SchedulingError(str(e)) from e
+
+    # Reasons
+
+    def _verdicts(self, rules: Rules, pod: PodInfo, *, everywhere: bool) -> Verdicts | None:
+        """With the other plugins' verdicts on all nodes, or on those that columns leave; None: see `verdicts`."""
+        table, kind = self.table, kind_of(pod)
+        question = self._frame(rules, pod, kind).question
+        native_refusals = twin.refusals(question, kind.amounts, table, table.taken(pod.host_ports))
+        left = table.alive[: table.rows].copy()
+        for found in native_refusals.values():
+            left &= found.index < 0
+        others = Others(rules, self._snapshot, pod)
+        verdicts = Verdicts(pod, table.names, {}, np.zeros(0, np.int64), rejected=others.rejected)
+        if others.is_narrowed:
+            return None
+        refusals = native_refusals
+        if not others.rejected:
+            asked = table.alive[: table.rows] if everywhere else left
+            refusals |= others.refusals(table, np.flatnonzero(asked), self._kept_for(pod))
+        verdicts.refusals = {p.name: refusals[p.name] for p in rules.profile.filter if p.name in refusals}
+        for found in verdicts.refusals.values():
+            left &= found.index < 0
+        verdicts.feasible = np.flatnonzero(left) if not others.rejected else verdicts.feasible
+        if len(verdicts.feasible):
+            verdicts.scores = twin.scores(question, kind.amounts, rules, table, verdicts.feasible)
+            others.score(table, verdicts)
+        return verdicts
+
+
+def _labels(namespace: Object | None) -> Object | None:
+    return None if namespace is None else namespace["metadata"].get("labels") or {}
+
+
+def _selector(owner: Object | None) -> Any:
+    return None if owner is None else (owner.get("spec") or {}).get("selector")
