@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import pytest
 from tests.controllers.running import cluster
@@ -78,6 +79,30 @@ async def test_a_deployment_with_its_service_from_creation_to_deletion() -> None
         await c.until("deployments.apps", "web", gone)
         assert not (await c.admin.list("pods", "default")).items
         assert not (await c.admin.list("replicasets.apps", "default")).items
+
+
+async def test_a_replication_controller_keeps_its_pods_and_lets_go_of_those_that_do_not_fit() -> None:
+    async with cluster("n1") as c:
+        spec = {"replicas": 2, "template": template("web")}
+        meta = {"name": "web", "namespace": "default"}
+        rc = {"apiVersion": "v1", "kind": "ReplicationController", "metadata": meta, "spec": spec}
+        await c.admin.create("replicationcontrollers", rc)
+
+        def counts(ready: int) -> Callable[[Object | None], bool]:
+            return lambda rc: bool(rc) and (rc or {}).get("status", {}).get("readyReplicas", 0) == ready
+
+        await c.until("replicationcontrollers", "web", counts(2))
+        (first, _) = (await c.admin.list("pods", "default", labels="app=web")).items
+        other = {"metadata": {"labels": {"app": "other"}}}
+        await c.admin.patch("pods", first["metadata"]["name"], "default", other)
+        await c.until_all("pods", lambda pods: len(pods) == 3)
+        freed = await c.admin.get("pods", first["metadata"]["name"], "default")
+        assert "ownerReferences" not in freed["metadata"]
+        await c.admin.patch(
+            "replicationcontrollers", "web", "default", {"spec": {"replicas": 0}}, subresource="scale"
+        )
+        await c.until("replicationcontrollers", "web", counts(0))
+        await c.until_all("pods", lambda pods: len(pods) == 1)
 
 
 async def test_a_statefulset_gets_its_volumes_where_its_pods_are() -> None:

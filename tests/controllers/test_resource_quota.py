@@ -88,7 +88,13 @@ async def test_a_replicaset_fills_a_quota_and_what_goes_makes_room() -> None:
         await c.until("resourcequotas", "q", uses("0", "0"))
         await c.admin.create("replicasets.apps", workload("ReplicaSet", "web", replicas=3))
         await c.until("resourcequotas", "q", uses("2", "1"))
+
+        def failing(found: Object | None) -> list[str]:
+            return [c["reason"] for c in (found or {}).get("status", {}).get("conditions", ())]
+
+        await c.until("replicasets.apps", "web", lambda rs: failing(rs) == ["FailedCreate"])
         await c.admin.patch("replicasets.apps", "web", "default", {"spec": {"replicas": 1}})
         await c.until("resourcequotas", "q", uses("1", "1"))
+        await c.until("replicasets.apps", "web", lambda rs: failing(rs) == [])
         told = [m for r, m, _ in await c.events("web") if r == "FailedCreate"]
         assert any("exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2" in m for m in told)

@@ -31,6 +31,7 @@ def status(
     before: Conditions = conditions.of(d)
     found = _paused(d, before, now)
     found = _available(found, counts, bounds, now)
+    found = _failure(found, new, old)
     if not _has_deadline(d):
         found = conditions.without(found, "Progressing")
     elif created:
@@ -88,6 +89,15 @@ def _available(found: Conditions, counts: dict[str, int], bounds: Limits, now: f
         reason, state = "MinimumReplicasUnavailable", "False"
         message = "Deployment does not have minimum availability."
     return _set(found, _with_update(conditions.new("Available", state, reason, message, now)))
+
+
+def _failure(found: Conditions, new: Object | None, old: tuple[Object, ...]) -> Conditions:
+    """A ReplicaSet that cannot make its pods is the Deployment's trouble too, the new one's before the others'."""
+    sets = (new, *old) if new else old
+    for rs in sets:
+        if condition := conditions.find(rs, "ReplicaFailure"):
+            return _set(found, _with_update(condition))
+    return conditions.without(found, "ReplicaFailure")
 
 
 def _paused(d: Object, found: Conditions, now: float) -> Conditions:

@@ -10,13 +10,15 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
+from sampan.client.api import ApiError
 from sampan.controllers import pods
 from sampan.controllers.settings import Settings
-from sampan.machinery import selectors
+from sampan.machinery import conditions, selectors
 from sampan.machinery.objects import Key, Object, key, owner
 from sampan.reconcile.controller import Action, Cache, Controller, Create, Delete, Plan, Watch
 
 KIND = "replicasets.apps"
+FAILURE = "ReplicaFailure"
 # The most pods that one plan creates or deletes.
 BURST = 500
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -25,40 +27,68 @@ _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`related` are the pods of all ReplicaSets under the same owner: they weigh on a node together."""
+    """`related` are the pods of all ReplicaSets under the same owner: they weigh on a node together.
+
+    `fault` is why pods could not be made or deleted the last time, or empty.
+    """
 
     set: Object
     owned: tuple[Object, ...]
     orphans: tuple[Object, ...]
     related: tuple[Object, ...]
+    fault: str = ""
 
 
-def observe(cache: Cache, name: Key) -> Observed | None:
+def observe(cache: Cache, name: Key, fault: str = "") -> Observed | None:
     found = cache.get(KIND, name)
-    if found is None:
-        return None
+    return observed(cache, KIND, found, fault) if found else None
+
+
+def observed(cache: Cache, kind: str, found: Object, fault: str) -> Observed:
+    """What there is of a set of pods of any kind, given in the form of a ReplicaSet."""
     siblings = [found]
     if ref := owner(found):
-        siblings = list(cache.index(KIND, "owner", ref["uid"]))
+        siblings = list(cache.index(kind, "owner", ref["uid"]))
     related = [pod for rs in siblings for pod in cache.index("pods", "owner", rs["metadata"]["uid"])]
     return Observed(
         found,
         tuple(cache.index("pods", "owner", found["metadata"]["uid"])),
-        tuple(cache.index("pods", "orphans", name.namespace)),
+        tuple(cache.index("pods", "orphans", found["metadata"]["namespace"])),
         tuple(related),
+        fault,
     )
 
 
 def decide(seen: Observed, now: float) -> Plan:
     rs = seen.set
+    status, scaling, again = settle(seen, now)
+    written = pods.status_patch(KIND, rs, status)
+    # A fault is told before what failed is tried again.
+    return Plan((*written, *scaling) if seen.fault else (*scaling, *written), again)
+
+
+def settle(seen: Observed, now: float) -> tuple[Object, list[Action], float | None]:
+    """The status as it is now, what makes the pods as many as wanted, and when to look again."""
+    rs = seen.set
     claimed = pods.claim(rs, "pods", seen.owned, [p for p in seen.orphans if pods.is_active(p)])
     active = [pod for pod in claimed.owned if pods.is_active(pod)]
     actions: list[Action] = list(claimed.actions)
+    scaling: list[Action] = []
     if not pods.is_terminating(rs):
-        actions += _scale(rs, claimed.owned, seen.related, now)
+        scaling = _scale(rs, claimed.owned, seen.related, now)
     status = _status(rs, claimed.owned, active, now)
-    actions += pods.status_patch(KIND, rs, status)
-    return Plan(tuple(actions), pods.until_available(active, rs["spec"].get("minReadySeconds", 0), now))
+    status["conditions"] = list(_conditions(seen, scaling, now)) or None
+    again = pods.until_available(active, rs["spec"].get("minReadySeconds", 0), now)
+    return status, actions + scaling, again
+
+
+def _conditions(seen: Observed, scaling: list[Action], now: float) -> conditions.Conditions:
+    """What could not be done is a condition until it can be, or need not be any more."""
+    before = conditions.of(seen.set)
+    if not seen.fault or not scaling:
+        return conditions.without(before, FAILURE)
+    reason = "FailedCreate" if isinstance(scaling[0], Create) else "FailedDelete"
+    return conditions.with_(before, conditions.new(FAILURE, "True", reason, seen.fault, now))
 
 
 def _scale(rs: Object, owned: tuple[Object, ...], related: tuple[Object, ...], now: float) -> list[Action]:
@@ -142,15 +172,26 @@ def _status(rs: Object, owned: tuple[Object, ...], active: list[Object], now: fl
         **{name: count or None for name, count in counts.items()},
         "terminatingReplicas": terminating,
         "observedGeneration": rs["metadata"].get("generation", 0),
-        "conditions": (rs.get("status") or {}).get("conditions"),
     }
 
 
 def make(settings: Settings) -> Controller:
+    faults = Faults()
     return Controller(
         name="replicaset-controller",
         watches=(Watch(KIND), Watch("pods", pods.wakes("ReplicaSet", KIND))),
-        observe=observe,
+        observe=lambda cache, name: observe(cache, name, faults.get(name, "")),
         decide=decide,
+        failed=faults.note,
         indexes=(pods.ORPHAN_PODS,),
     )
+
+
+class Faults(dict[Key, str]):
+    """Why the last plan for a key was refused; empty where it was not."""
+
+    def note(self, name: Key, error: ApiError | None) -> None:
+        if error is None:
+            self.pop(name, None)
+        elif error.reason not in ("Conflict", "NotFound"):
+            self[name] = str(error)

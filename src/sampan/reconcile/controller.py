@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sampan.client.api import Client, PatchType, Propagation
+from sampan.client.api import ApiError, Client, PatchType, Propagation
 from sampan.machinery.objects import Key, Object, key, owner
 
 
@@ -154,7 +154,8 @@ class Controller:
 
     `observe` returns None where there is nothing to do; `decide` gets what it returned, and the time now in
     seconds. `fetch`, between them, asks the API for what no informer keeps, such as metrics, and returns what `decide`
-    gets; `remember` keeps a plan's note in memory, for what may be forgotten when the process ends.
+    gets; `remember` keeps a plan's note in memory, for what may be forgotten when the process ends; `failed` is told
+    why a plan was refused by the server, and None when one was carried out.
     """
 
     name: str
@@ -163,6 +164,7 @@ class Controller:
     decide: Callable[[Any, float], Plan]
     fetch: Callable[[Client, Any], Awaitable[Any]] | None = None
     remember: Callable[[Key, Any], None] | None = None
+    failed: Callable[[Key, ApiError | None], None] | None = None
     indexes: tuple[Index, ...] = ()
     workers: int = 4
     # Keys to decide once at the start, for work that no object wakes, such as a periodic sweep.

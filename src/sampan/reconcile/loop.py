@@ -142,11 +142,15 @@ class Runner:
             self._pending.pop(key, None)
             self._parked.discard(key)
             await self._reconcile(key, causes)
+            if self._controller.failed:
+                self._controller.failed(key, None)
             self._queue.forget(key)
             self._faults.pop(key, None)
         except (ApiError, Unavailable, actions.Stale) as e:
             if isinstance(e, ApiError) and _in_vain(e):
                 return
+            if isinstance(e, ApiError) and self._controller.failed:
+                self._controller.failed(key, e)
             # Others change things too, and delete them.
             expected = isinstance(e, actions.Stale) or (
                 isinstance(e, ApiError) and e.reason in ("Conflict", "NotFound")
