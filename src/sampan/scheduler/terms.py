@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from sampan.machinery import selectors
+from sampan.machinery import names, selectors
 from sampan.machinery.objects import Object
 from sampan.machinery.placement import tolerates
 from sampan.machinery.selectors import (
@@ -49,18 +49,30 @@ class NodeTerm:
 
 
 class NodeTermError(ValueError):
-    """A term that cannot be read; the text says why."""
+    """A term that cannot be read; `faults` say why."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__(faults[0] if len(faults) == 1 else f"[{', '.join(faults)}]")
+        self.faults = faults
 
 
-def node_term(term: Object, weight: int = 0) -> NodeTerm:
-    """One NodeSelectorTerm. Raises NodeTermError."""
-    expressions = term.get("matchExpressions") or ()
-    fields = term.get("matchFields") or ()
-    return NodeTerm(
-        tuple(_label_requirement(e) for e in expressions),
-        tuple(_field_requirement(f) for f in fields),
-        weight,
-    )
+def node_term(term: Object, weight: int = 0, where: str = "") -> NodeTerm:
+    """One NodeSelectorTerm; `where` is its path in faults. Raises NodeTermError."""
+    labels: list[Requirement] = []
+    fields: list[Requirement] = []
+    faults: list[str] = []
+    for name, read, found in (
+        ("matchExpressions", _label_requirement, labels),
+        ("matchFields", _field_requirement, fields),
+    ):
+        for index, expression in enumerate(term.get(name) or ()):
+            try:
+                found.append(read(expression))
+            except _Fault as e:
+                faults.append(f"{where}.{name}[{index}].{e}")
+    if faults:
+        raise NodeTermError(faults)
+    return NodeTerm(tuple(labels), tuple(fields), weight)
 
 
 def is_empty(term: Object) -> bool:
@@ -82,28 +94,55 @@ def node_terms(selector: Object | None) -> tuple[NodeTerm, ...] | None:
     return tuple(found)
 
 
+class _Fault(ValueError):
+    """What is wrong with one expression, from its field on."""
+
+
 def _label_requirement(expression: Object) -> Requirement:
-    operator = _OPERATORS.get(expression.get("operator", ""))
+    name, key = expression.get("operator") or "", expression.get("key") or ""
     values = tuple(expression.get("values") or ())
-    if operator is None:
-        raise NodeTermError(f'"{expression.get("operator", "")}" is not a valid node selector operator')
-    if (
-        (operator in (IN, NOT_IN) and not values)
-        or (operator in (EXISTS, ABSENT) and values)
-        or (operator in (GREATER, LESS) and not (len(values) == 1 and selectors.is_integer(values[0])))
-    ):
-        raise NodeTermError(f"values {list(values)} do not go with {expression['operator']}")
-    return Requirement(expression["key"], operator, values)
+    if (operator := _OPERATORS.get(name)) is None:
+        raise _Fault(_unsupported(name, _OPERATORS))
+    if faults := names.qualified(key):
+        raise _Fault(f'key: Invalid value: "{key}": {"; ".join(faults)}')
+    if operator in (IN, NOT_IN) and not values:
+        raise _Fault("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty")
+    if operator in (EXISTS, ABSENT) and values:
+        raise _Fault(
+            f"values: Invalid value: {_listed(values)}: values set must be empty for exists and does not exist"
+        )
+    if operator in (GREATER, LESS):
+        if len(values) != 1:
+            raise _Fault(
+                f"values: Invalid value: {_listed(values)}: for 'Gt', 'Lt' operators, exactly one value is required"
+            )
+        if not selectors.is_integer(values[0]):
+            raise _Fault(
+                f"values[0]: Invalid value: \"{values[0]}\": for 'Gt', 'Lt' operators, the value must be an integer"
+            )
+    for index, value in enumerate(values):
+        if faults := names.label_value(value):
+            raise _Fault(f'values[{index}][{key}]: Invalid value: "{value}": {"; ".join(faults)}')
+    return Requirement(key, operator, values)
 
 
 def _field_requirement(expression: Object) -> Requirement:
-    operator = _OPERATORS.get(expression.get("operator", ""))
-    values = tuple(expression.get("values") or ())
+    name, values = expression.get("operator") or "", tuple(expression.get("values") or ())
+    operator = _OPERATORS.get(name)
     if operator not in (IN, NOT_IN):
-        raise NodeTermError(f'"{expression.get("operator", "")}" is not a valid field selector operator')
+        raise _Fault(_unsupported(name, ("In", "NotIn")))
     if len(values) != 1:
-        raise NodeTermError("values: must have one element")
+        raise _Fault(f"values: Invalid value: {_listed(values)}: must have one element")
     return Requirement(expression["key"], operator, values)
+
+
+def _unsupported(name: str, supported: Iterable[str]) -> str:
+    words = ", ".join(f'"{operator}"' for operator in supported)
+    return f'operator: Unsupported value: "{name}": supported values: {words}'
+
+
+def _listed(values: tuple[str, ...]) -> str:
+    return "[" + ",".join(f'"{value}"' for value in values) + "]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,11 @@ class NodeAffinity(Plugin):
         super().__init__(arguments, handle)
         added = self.arguments.get("addedAffinity") or {}
         self.added = node_terms(added.get(REQUIRED))
-        self.added_preferred = preferences(added[PREFERRED]) if added.get(PREFERRED) else None
+        self.added_preferred = (
+            preferences(added[PREFERRED], f"addedAffinity.{PREFERRED}") if added.get(PREFERRED) else None
+        )
+        for index, term in enumerate((added.get(REQUIRED) or {}).get("nodeSelectorTerms") or ()):
+            node_term(term, where=f"addedAffinity.{REQUIRED}.nodeSelectorTerms[{index}]")
 
     def pre_filter(self, pod: PodInfo, snapshot: Snapshot) -> PreFiltered | Status:
         required = _node_affinity(pod).get(REQUIRED)
@@ -84,10 +88,16 @@ def named_nodes(terms: Iterable[Object]) -> frozenset[str] | None:
     return allowed
 
 
-def preferences(terms: Iterable[Object]) -> tuple[NodeTerm, ...]:
-    """PreferredSchedulingTerms with weight. Raises NodeTermError."""
-    return tuple(
-        node_term(term["preference"], term["weight"])
-        for term in terms
-        if term.get("weight") and not is_empty(term.get("preference") or {})
-    )
+def preferences(terms: Iterable[Object], where: str = "") -> tuple[NodeTerm, ...]:
+    """PreferredSchedulingTerms with weight; `where` is their path in faults. Raises NodeTermError."""
+    found: list[NodeTerm] = []
+    faults: list[str] = []
+    for index, term in enumerate(terms):
+        if term.get("weight") and not is_empty(term.get("preference") or {}):
+            try:
+                found.append(node_term(term["preference"], term["weight"], f"{where}[{index}]"))
+            except NodeTermError as e:
+                faults += e.faults
+    if faults:
+        raise NodeTermError(faults)
+    return tuple(found)
