@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,20 +64,33 @@ def _device(source: str, target: str, access: str) -> DeviceNode | None:
     return DeviceNode(target, kind, *numbers, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, access)
 
 
-def sources(config: Any) -> dict[str, str]:
-    """The real path of each host path to be mounted; one that is missing is made, as a directory. Raises SpecError."""
+def sources(config: Any, images: Callable[[int, str], Path]) -> dict[str, str]:
+    """What stands on this machine behind each mount, by its path in the container.
+
+    A host path that is missing is made, as a directory. `images` mounts an image, the container's n-th mount, and
+    returns where. Raises SpecError, and what `images` raises.
+    """
     found = {}
-    for mount in config.mounts:
-        if mount.HasField("image") and mount.image.image:
-            raise SpecError("image volumes are not supported by this runtime")
+    for number, mount in enumerate(config.mounts):
+        if mount.image.image:
+            found[mount.container_path] = _inside(images(number, mount.image.image), mount.image_sub_path)
+            continue
         path = os.path.realpath(mount.host_path)
         try:
             if not os.path.exists(path):
                 os.makedirs(path, exist_ok=True)
         except OSError as e:
             raise SpecError(f"cannot make the host path {mount.host_path} of a mount: {e.strerror}") from e
-        found[mount.host_path] = path
+        found[mount.container_path] = path
     return found
+
+
+def _inside(root: Path, part: str) -> str:
+    """A part of an image, which no link leads out of. Raises SpecError."""
+    path = os.path.realpath(root / part)
+    if os.path.commonpath([path, root]) != str(root) or not os.path.exists(path):
+        raise SpecError(f"the image to be mounted has no path {part!r}")
+    return path
 
 
 def profile(config: Any) -> dict[str, Any] | None:

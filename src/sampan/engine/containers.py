@@ -118,6 +118,11 @@ class Containers:
         self, record: Container, config: Any, sandbox: Sandbox, image: Image, rootfs: Path
     ) -> list[str]:
         """Write the container's spec; what could not be granted."""
+        images = self._context.images
+
+        def mounted(number: int, name: str) -> Path:
+            return snapshots.prepare(images, f"{record.id}.{number}", images.find(name))
+
         identity = bundle.identity(config, image.config.run, rootfs)
         record.uid, record.gid, record.groups = identity.uid, identity.gid, list(identity.groups)
         pod = self._sandboxes.config(sandbox)
@@ -133,7 +138,7 @@ class Containers:
                 hostname=pod.hostname,
                 files=self._sandboxes.files(sandbox),
                 devices=bundle.devices(config),
-                sources=bundle.sources(config),
+                sources=bundle.sources(config, mounted),
                 profile=bundle.profile(config),
             )
         )
@@ -312,6 +317,9 @@ class Containers:
 
     def _delete(self, record: Container) -> None:
         snapshots.remove(self._context.images, record.id)
+        for number, mount in enumerate(self.config(record).mounts):
+            if mount.image.image:
+                snapshots.remove(self._context.images, f"{record.id}.{number}")
         shutil.rmtree(self.directory(record), ignore_errors=True)
 
     # Recovery

@@ -238,7 +238,7 @@ def _mounts(given: Given) -> list[Json]:
         _mount("/sys", "sysfs", "sysfs", *plain, access),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", *plain, "relatime", access),
     ]
-    own = [_bind(m, given.sources.get(m.host_path, m.host_path)) for m in given.config.mounts]
+    own = [_bind(m, given.sources.get(m.container_path, m.host_path)) for m in given.config.mounts]
     taken = {m["destination"].rstrip("/") for m in own}
     for target, source in given.files.items():
         if target not in taken:
@@ -256,7 +256,7 @@ def _bind(mount: Any, source: str) -> Json:
         raise SpecError("recursive_read_only needs a read-only mount with private propagation")
     if mount.uidMappings or mount.gidMappings:
         raise SpecError(f"mount {mount.container_path}: mounts with mapped ids are not supported")
-    access = "rro" if mount.recursive_read_only else "ro" if mount.readonly else "rw"
+    access = "rro" if mount.recursive_read_only else "ro" if mount.readonly or mount.image.image else "rw"
     options = ["rbind", PROPAGATION[mount.propagation], access, *mount.mount_options]
     return _mount(mount.container_path, source, "bind", *options)
 

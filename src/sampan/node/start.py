@@ -98,7 +98,8 @@ class Starter:
         if self.config is None:
             self.config = configs.sandbox(self.pod, self.node.host, 0)
         image = await self._image(c)
-        config = await self._configured(c, image, action.attempt)
+        volumes = await self._volume_images(c)
+        config = await self._configured(c, image, volumes, action.attempt)
         made = await self._create(c, config)
         await self._start(c, made)
         await self._post_start(c, made)
@@ -112,6 +113,17 @@ class Starter:
         except ImageError as e:
             raise StepFailed(e.reason, str(e), e.again) from e
 
+    async def _volume_images(self, c: Object) -> dict[str, str]:
+        """The id of the image behind each volume of the container that is one. Raises StepFailed."""
+        mounted = {m["name"] for m in c.get("volumeMounts") or ()}
+        found = {}
+        for volume in self.pod["spec"].get("volumes") or ():
+            if "image" in volume and volume["name"] in mounted:
+                source = volume["image"]
+                wanted = {"image": source["reference"], "imagePullPolicy": source.get("pullPolicy")}
+                found[volume["name"]] = (await self._image({**c, **wanted})).id
+        return found
+
     async def _secrets(self) -> list[Object]:
         found = []
         for ref in self.pod["spec"].get("imagePullSecrets") or ():
@@ -121,11 +133,11 @@ class Starter:
                 )
         return found
 
-    async def _configured(self, c: Object, image: Any, attempt: int) -> Any:
+    async def _configured(self, c: Object, image: Any, volumes: dict[str, str], attempt: int) -> Any:
         try:
             security.check_user(self.pod, c, image)
             values = await self._environment(c)
-            mounts = await self._mounts(c, values, attempt)
+            mounts = await self._mounts(c, values, volumes, attempt)
         except (environment.ConfigError, VolumeError, ApiError, Unavailable, TimeoutError, OSError) as e:
             self.tell("Warning", "Failed", f"Error: {e}", c)
             raise StepFailed("CreateContainerConfigError", str(e)) from e
@@ -167,8 +179,10 @@ class Starter:
         host = {"hostIP": self.node.address, "hostIPs": [{"ip": self.node.address}]}
         return changed(self.pod, ("status",), {**(self.pod.get("status") or {}), **host, **own})
 
-    async def _mounts(self, c: Object, values: dict[str, str], attempt: int) -> list[Any]:
-        found = await self.node.volumes.mounts(self.pod, c, self.paths, values)
+    async def _mounts(
+        self, c: Object, values: dict[str, str], volumes: dict[str, str], attempt: int
+    ) -> list[Any]:
+        found = await self.node.volumes.mounts(self.pod, c, self.paths, volumes, values)
         taken = {m.container_path.rstrip("/") for m in found}
         directory = self.node.pod_directory(self.pod["metadata"]["uid"])
         if ETC_HOSTS not in taken:

@@ -14,6 +14,7 @@ import pytest
 from tests.engine.images.image_making import archive, file, put_image
 from tests.engine.images.registry_server import Registry
 
+from sampan.engine.images import configured
 from sampan.engine.images import registry as client
 from sampan.engine.images.credentials import Credentials, from_config, from_header, matching
 from sampan.engine.images.model import OCI_INDEX, ImageError, digest_of, dump
@@ -223,6 +224,43 @@ async def test_mirrors_are_asked_first(
     assert image.tags == ("docker.io/library/thing:1",)
     assert reference.repository == "library/thing"
     assert empty.requests
+
+
+async def test_mirrors_and_credentials_of_the_operators_file(
+    store: ImageStore, other: ImageStore, start: Callable[..., Registry], tmp_path: Path
+) -> None:
+    mirror, private = start(), start(auth="basic")
+    await pushed(store, mirror, "library/thing:1")
+    text = f"""
+mirrors:
+  registry.k8s.io:
+    endpoint: ["http://{mirror.host}"]
+configs:
+  {private.host}:
+    auth: {{username: ann, password: secret}}
+"""
+    (tmp_path / "registries.yaml").write_text(text)
+    assert (await pull(other, parse("registry.k8s.io/library/thing:1"))).tags
+    mine = await pushed(store, private, "mine:1")
+    assert (await pull(other, mine)).id
+    (tmp_path / "registries.yaml").write_text(text.replace("ann", "eve"))
+    with pytest.raises(Denied):
+        await pull(other, mine)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("mirrors: [a]", "cannot be read"),
+        ("mirror: {}", "unknown field mirror"),
+        ("mirrors: {docker.io: {endpoint: x}}", "mirrors.docker.io.endpoint is no list of URLs"),
+        ("configs: {h: {tsl: {}}}", "unknown field configs.h.tsl"),
+        ("a: b: c", "registries.yaml cannot be read"),
+    ],
+)
+def test_a_registries_file_in_disorder_is_told(text: str, wrong: str) -> None:
+    with pytest.raises(ImageError, match=wrong):
+        configured.parse(text)
 
 
 async def test_tls_with_an_authority_of_its_own(

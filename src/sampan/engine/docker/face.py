@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sampan.engine.images import snapshots
 from sampan.engine.images.credentials import Credentials
@@ -20,7 +20,8 @@ class Face:
     """`user` names a container that uses an image (by ID), or is empty; by default one with a snapshot of it."""
 
     store: ImageStore
-    registries: Registries = field(default_factory=Registries)
+    # None: as the operator's registries.yaml says.
+    registries: Registries | None = None
     user: Callable[[str], str] | None = None
 
     def user_of(self, image_id: str) -> str:

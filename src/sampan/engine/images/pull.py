@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 
+from sampan.engine.images import configured
 from sampan.engine.images.content import CHUNK, Ingest
 from sampan.engine.images.credentials import Credentials
 from sampan.engine.images.model import (
@@ -43,13 +44,14 @@ async def pull(
 
     Raises NotThere, Denied, Unreachable or another ImageError, of the last attempt.
     """
-    registries = registries or Registries()
-    urls = [*registries.mirrors.get(reference.registry, ()), ""]
+    where = await asyncio.to_thread(configured.registries, store.root) if registries is None else registries
+    urls = [*where.before(reference.registry), ""]
+    own = [*credentials, where.credentials.get(reference.registry)]
     problem: ImageError | None = None
     with trace.span(f"pull {reference.familiar}", "engine", peer=reference.registry):
         for url in urls:
-            for mine in [*credentials, None] if not url else [None]:
-                async with Repository(reference, registries, mine, url=url) as repository, adding(store):
+            for mine in own if not url else [where.of_mirror(url)]:
+                async with Repository(reference, where, mine, url=url) as repository, adding(store):
                     try:
                         return await _pull(store, repository, platform or host_platform(), report)
                     except Denied as e:

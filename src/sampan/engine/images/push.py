@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from sampan.engine.images import references
+from sampan.engine.images import configured, references
 from sampan.engine.images.compression import gzipped
 from sampan.engine.images.content import CHUNK
 from sampan.engine.images.credentials import Credentials
@@ -49,9 +49,11 @@ async def push(
         raise ImageNotFound(
             f"An image does not exist locally with the tag: {reference.familiar_name}"
         ) from None
+    where = await asyncio.to_thread(configured.registries, store.root) if registries is None else registries
+    credentials = credentials or where.credentials.get(reference.registry)
     report(Progress(f"The push refers to repository [{reference.registry}/{reference.repository}]"))
     with trace.span(f"push {reference.familiar}", "engine", peer=reference.registry):
-        async with adding(store), Repository(reference, registries, credentials, push=True) as repository:
+        async with adding(store), Repository(reference, where, credentials, push=True) as repository:
             known = await asyncio.to_thread(_manifest_for, store, image.id, image.manifest_digest)
             digest = await asyncio.to_thread(_compressed, store, known, report)
             data = await asyncio.to_thread(store.blobs.read, digest)

@@ -50,14 +50,23 @@ class Unreachable(RegistryError):
 class Registries:
     """Where registries are found.
 
-    `mirrors` lists URLs to ask before a registry itself, for pulls only; `insecure` names hosts that may speak plain
-    HTTP (loopback always may); `certificates` holds `HOST/ca.crt` as Docker's certs.d; `timeout` is for each answer.
+    `mirrors` lists URLs to ask before a registry itself ("*": before any), for pulls only; `insecure` names hosts that
+    may speak plain HTTP (loopback always may); `credentials` are shown where a client brings none of its own;
+    `certificates` holds `HOST/ca.crt` as Docker's certs.d; `timeout` is for each answer.
     """
 
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     insecure: frozenset[str] = frozenset()
+    credentials: Mapping[str, Credentials] = field(default_factory=dict)
     certificates: Path = Path("/etc/docker/certs.d")
     timeout: float = 30.0
+
+    def before(self, registry: str) -> tuple[str, ...]:
+        """The mirrors to ask before a registry."""
+        return self.mirrors.get(registry) or self.mirrors.get("*", ())
+
+    def of_mirror(self, url: str) -> Credentials | None:
+        return self.credentials.get(urlsplit(url).netloc)
 
     def endpoints(self, registry: str) -> list[str]:
         """Base URLs to try for a registry, in order."""

@@ -86,7 +86,8 @@ class Volumes:
         live = self._live.setdefault(uid, _Live(pod))
         live.pod = pod
         async with live.lock:
-            return {v["name"]: await self._one(live, v) for v in pod["spec"].get("volumes") or ()}
+            volumes = pod["spec"].get("volumes") or ()
+            return {v["name"]: await self._one(live, v) for v in volumes if "image" not in v}
 
     async def _one(self, live: _Live, volume: Object) -> Path:
         sort = next((f for f in volume if f != "name"), "emptyDir")
@@ -188,11 +189,22 @@ class Volumes:
     # Mounting into containers, and taking down.
 
     async def mounts(
-        self, pod: Object, container: Object, paths: Mapping[str, Path], values: Mapping[str, str]
+        self,
+        pod: Object,
+        container: Object,
+        paths: Mapping[str, Path],
+        images: Mapping[str, str],
+        values: Mapping[str, str],
     ) -> list[Any]:
-        """The CRI Mounts that a container's volumeMounts ask for. Raises VolumeError."""
+        """The CRI Mounts that a container's volumeMounts ask for; volumes that are `images` are mounted by the runtime.
+
+        Raises VolumeError.
+        """
         found = []
         for index, m in enumerate(container.get("volumeMounts") or ()):
+            if m["name"] in images:
+                found.append(_image(m, images[m["name"]], values))
+                continue
             if m["name"] not in paths:
                 raise VolumeError(
                     m["name"], f'volume "{m["name"]}" of container {container["name"]} is not defined'
@@ -202,7 +214,7 @@ class Volumes:
                 raise VolumeError(m["name"], f"failed to mount {path}: no such file or directory")
             found.append(
                 messages.Mount(
-                    container_path=m["mountPath"] if m["mountPath"].startswith("/") else f"/{m['mountPath']}",
+                    container_path=_target(m),
                     host_path=str(path),
                     readonly=bool(m.get("readOnly")) or _is_read_only(pod, m["name"]),
                     propagation=PROPAGATION[m.get("mountPropagation") or "None"],
@@ -238,6 +250,22 @@ class Volumes:
 
     async def close(self) -> None:
         await self._references.close()
+
+
+def _image(m: Object, image: str, values: Mapping[str, str]) -> Any:
+    """The CRI Mount of an image, which nobody may write and nothing of which may be run (KEP-4639)."""
+    return messages.Mount(
+        container_path=_target(m),
+        image=messages.ImageSpec(image=image),
+        image_sub_path=m.get("subPath") or environment.expand(m.get("subPathExpr") or "", values),
+        readonly=True,
+        mount_options=["noexec"],
+    )
+
+
+def _target(m: Object) -> str:
+    path = str(m["mountPath"])
+    return path if path.startswith("/") else f"/{path}"
 
 
 def _names(pod: Object) -> set[tuple[str, str]]:
