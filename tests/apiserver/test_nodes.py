@@ -181,6 +181,11 @@ async def test_node_proxy_and_what_a_kubelet_refuses(cluster: Cluster, kubelet: 
     ran = await cluster.kubectl("get", "--raw", "/api/v1/nodes/n/proxy/stats/summary")
     assert orjson.loads(ran.out)["node"]["cpu"]["usageNanoCores"] == 250_000_000
     missing = await cluster.kubectl("get", "--raw", "/api/v1/nodes/n/proxy/none", check=False)
+    target = "/api/v1/nodes/n/proxy"
+    async with await cluster.raw().request("GET", f"{target}?a=b") as response:
+        assert (response.status, response.headers["location"]) == (301, f"{target}/?a=b")
+    async with await cluster.raw().request("OPTIONS", f"{target}/stats/summary") as response:
+        assert response.status == 200
     assert missing.status == 1
 
 

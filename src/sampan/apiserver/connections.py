@@ -75,9 +75,11 @@ class Connections:
     async def proxy(self, call: Call) -> Answer:
         """To a node's kubelet, to a port of a pod, or to a ready endpoint of a Service."""
         request = _request(call)
-        target = quote(call.subpath or "/", safe="/:@!$&'()*+,;=~-._") + (
-            f"?{request.query}" if request.query else ""
-        )
+        query = f"?{request.query}" if request.query else ""
+        if not call.subpath and request.method in ("GET", "HEAD"):
+            # So that the relative links of the page behind lead into the proxy.
+            return Response(301, b"", {"location": f"{request.path}/{query}"})
+        target = quote(call.subpath or "/", safe="/:@!$&'()*+,;=~-._") + query
         if call.resource.plural == "nodes":
             return await forward(
                 await self._server.kubelets.node(call.name.rpartition(":")[0] or call.name), request, target

@@ -23,6 +23,8 @@ _VERBS = {
 _OF_NAMESPACES = ("status", "finalize")
 # Subresources that connect to something else, and take the rest of the path.
 PROXIES = ("proxy",)
+# What views of the past begin with; the path that is looked at follows.
+_PAST = ["sampan", "v1"]
 
 
 class Routes:
@@ -42,6 +44,8 @@ class Routes:
             request=request,
         )
         words = [w for w in request.path.split("/") if w]
+        if words[:2] == _PAST:
+            words = _past(call, words[2:])
         try:
             if words[:1] == ["api"] and len(words) > 2:
                 self._resource(call, "", words[1], words[2:])
@@ -69,17 +73,36 @@ class Routes:
             if (len(words) > 3 and words[2] not in PROXIES) or words[2] not in found.subresources:
                 raise errors.no_such_path()
         call.verb = _verb(call, watching)
+        if call.view == "undo" and call.verb == "create":
+            call.verb = "update"
+
+
+def _past(call: Call, words: list[str]) -> list[str]:
+    """Note which view of the past a call asks for; the words of the path that it is a view of."""
+    view = words[0] if words else ""
+    if view not in ("at", "history", "undo", "record"):
+        return []
+    rest = words[1:]
+    if view == "at":
+        call.moment, rest = rest[0] if rest else "", rest[1:]
+    call.view = view
+    if view != "record":
+        call.path = _rest(call.path, rest)
+    return rest
 
 
 def _rest(path: str, words: list[str]) -> str:
-    slash = "/" if path.endswith("/") and words else ""
-    return "/" + "/".join(words) + slash
+    """What follows the subresource, with its slashes; empty where nothing does, not even one."""
+    slash = "/" if path.endswith("/") else ""
+    return "/" + "/".join(words) + slash if words else slash
 
 
 def _verb(call: Call, watching: bool) -> str:
     assert call.request is not None
     verb = _VERBS.get(call.request.method)
     if verb is None:
+        if call.subresource in PROXIES:
+            return ""  # any method passes to what is behind; for authorization it has no name
         raise errors.method_not_allowed()
     if verb == "get" and not call.subresource and (watching or call.flag("watch")):
         selected(call)

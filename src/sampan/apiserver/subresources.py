@@ -39,7 +39,7 @@ class Subresources:
         attach: dict[str, Next] = {"get": connections.attach, "create": connections.attach}
         forward: dict[str, Next] = {"get": connections.portforward, "create": connections.portforward}
         proxied: dict[str, Next] = dict.fromkeys(
-            ("get", "create", "update", "patch", "delete"), connections.proxy
+            ("get", "create", "update", "patch", "delete", ""), connections.proxy
         )
         self._handlers: dict[str, dict[str, Next]] = {
             "status": written,

@@ -4,10 +4,9 @@ Every object of every built-in kind is a node, its owner references are the edge
 index has the edges backwards, so no graph is kept. A change wakes the object itself, and what it owns when
 it goes away. Three decisions:
 
-    object with the finalizer `foregroundDeletion`: delete its dependents; once no blocking one is left,
-    drop the finalizer object with the finalizer `orphan`: take its reference from its dependents, then drop
-    the finalizer object whose owners are all absent: delete it; if only some are, drop the references to
-    the absent
+    with the finalizer `foregroundDeletion`: delete its dependents; once no blocking one is left, drop the finalizer
+    with the finalizer `orphan`: take its reference from its dependents, then drop the finalizer
+    owners all absent, or waiting for it to go: delete it; if only some are, drop the references to those
 
 An owner is absent where no object of its kind, name and uid exists: a namesake with another uid is not the
 owner. Source: the concepts' pages on garbage collection and on owners and dependents; upstream's
@@ -79,7 +78,8 @@ def observe(cache: Cache, name: Key) -> Observed | None:
         return None
     refs = meta.get("ownerReferences") or ()
     owners = tuple((ref, _owner(cache, ref, name.namespace)) for ref in refs)
-    dependents = dependents_of(cache, found) if going else ()
+    awaited = any(owner and _waits(owner) for _, owner in owners)
+    dependents = dependents_of(cache, found) if going or awaited else ()
     return Observed(kind, found, owners, tuple(dependents))
 
 
@@ -145,7 +145,18 @@ def _attend(seen: Observed) -> list[Action]:
         return [*_confirm(seen), keep]
     uid = seen.object["metadata"]["uid"]
     propagation: Propagation = "Foreground" if waiting else "Background"
-    return [*_confirm(seen), Delete(seen.kind, key(seen.object), uid, propagation=propagation)]
+    delete = Delete(seen.kind, key(seen.object), uid, propagation=propagation)
+    if waiting and any(_waits(dependent) for _, dependent in seen.dependents):
+        # Its owner waits for it, and it would wait for a dependent that waits already: perhaps a circle.
+        return [*_confirm(seen), _unblock(seen), delete]
+    return [*_confirm(seen), delete]
+
+
+def _unblock(seen: Observed) -> Action:
+    """Let its owners go before it does."""
+    meta = seen.object["metadata"]
+    free = [{**ref, "blockOwnerDeletion": False} for ref in _references(seen.object)]
+    return Patch(seen.kind, key(seen.object), {"metadata": {"uid": meta["uid"], "ownerReferences": free}})
 
 
 def _confirm(seen: Observed) -> list[Action]:

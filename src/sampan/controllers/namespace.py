@@ -1,9 +1,10 @@
 """Empties a namespace that is being deleted, then lets it go.
 
     deleted ─> all pods are deleted ─> they are gone ─> all else is deleted ─> it is gone ─> finalized
+             (ContentRemaining is set)                (DiscoveryFailure is set)
 
 Pods go first, so that none outlives the policies that guard it (KEP-5080). The status's conditions tell how
-far it is.
+far it is: which of them are there marks the step.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sampan.reconcile.controller import Action, Cache, Controller, DeleteAll, Pa
 KIND = "namespaces"
 FINALIZER = "kubernetes"
 REMAINING = "NamespaceContentRemaining"
-EMPTIED = "NamespaceDeletionContentFailure"
+DISCOVERED = "NamespaceDeletionDiscoveryFailure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +67,43 @@ def decide(seen: Observed, now: float) -> Plan:
     name = ns["metadata"]["name"]
     if conditions.find(ns, REMAINING) is None:
         # What the cache says now may be old; the conditions mark that the server itself was asked.
-        begun = conditions.new(REMAINING, "True", "SomeResourcesRemain", "Pods are being deleted", now)
-        return Plan((DeleteAll("pods", name), *_status(ns, begun)))
-    if conditions.find(ns, EMPTIED) is None:
+        return Plan((DeleteAll("pods", name), *_status(ns, *_progress(seen, now))))
+    if conditions.find(ns, DISCOVERED) is None:
         if seen.left["pods"]:
-            return Plan()
-        message = "All content successfully deleted, may be waiting on finalization"
-        emptied = conditions.new(EMPTIED, "False", "ContentDeleted", message, now)
-        return Plan((*(DeleteAll(kind, name) for kind in seen.kinds), *_status(ns, emptied)))
+            return Plan(_status(ns, *_progress(seen, now)))
+        found = _discovered(now)
+        return Plan((*(DeleteAll(kind, name) for kind in seen.kinds), *_status(ns, *found)))
     if not seen.left:
         rest = [f for f in ns["spec"].get("finalizers") or () if f != FINALIZER]
         return Plan((Update(KIND, changed(ns, ("spec", "finalizers"), rest), "finalize"),))
-    return Plan(_status(ns, _remaining(seen, now), _held(seen, now)))
+    return Plan(_status(ns, *_progress(seen, now)))
+
+
+def _progress(seen: Observed, now: float) -> tuple[Object, ...]:
+    message = "All content successfully deleted, may be waiting on finalization"
+    deleted = conditions.new("NamespaceDeletionContentFailure", "False", "ContentDeleted", message, now)
+    return deleted, _remaining(seen, now), _held(seen, now)
+
+
+def _discovered(now: float) -> tuple[Object, ...]:
+    kinds = "All resources successfully discovered"
+    versions = "All legacy kube types successfully parsed"
+    return (
+        conditions.new(DISCOVERED, "False", "ResourcesDiscovered", kinds, now),
+        conditions.new(
+            "NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions", versions, now
+        ),
+    )
 
 
 def _remaining(seen: Observed, now: float) -> Object:
-    parts = [f"{kind} has {n} resource instances" for kind, n in sorted(seen.left.items())]
+    if not seen.left:
+        return conditions.new(REMAINING, "False", "ContentRemoved", "All content successfully removed", now)
+    # A core kind has an empty group, which upstream's message shows by its dot.
+    parts = [
+        f"{kind if '.' in kind else f'{kind}.'} has {n} resource instances"
+        for kind, n in sorted(seen.left.items())
+    ]
     message = f"Some resources are remaining: {', '.join(parts)}"
     return conditions.new(REMAINING, "True", "SomeResourcesRemain", message, now)
 
