@@ -110,6 +110,7 @@ def _settings(config: Config, face: Any) -> Settings:
             key=config.pki / "kubelet-client.pem",
         ),
         extensions={traces.COLLECT: face.handle, "/sampan/": face.handle},
+        origins=face.origins,
     )
 
 

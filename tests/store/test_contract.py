@@ -230,3 +230,25 @@ async def test_close_ends_watches(store: Store) -> None:
     await asyncio.sleep(0)
     await store.close()
     assert await ended == []
+
+
+async def test_kept_writes_of_all_keys_come_in_order(store: Store) -> None:
+    await store.create("/a", b"1", "one")
+    await store.create("/b", b"1")
+    await store.update("/a", b"2", 1, "three")
+    await store.delete("/b", 2)
+    found: list[tuple[int, str, bytes | None, str]] = []
+    while page := await store.writes(found[-1][0] if found else 0):
+        found += [(e.revision, e.key, e.value, e.cause) for e in page]
+    assert found == [
+        (1, "/a", b"1", "one"),
+        (2, "/b", b"1", ""),
+        (3, "/a", b"2", "three"),
+        (4, "/b", None, ""),
+    ]
+    await store.compact(3)
+    await store.compact(4, "/b")
+    assert dict(store.floors) == {"": 3, "/b": 4}
+    kept = [e.revision for after in (0, 3) for e in await store.writes(after) if e.revision > after]
+    assert set(kept) >= {3}
+    assert 1 not in kept

@@ -19,8 +19,8 @@ from sampan.machinery.objects import Object
 from sampan.store.api import Compacted, Store
 
 PREFIX = "/core/services/"
-# How often an address that was asked for is tried where another server's claim may be about to go, and how soon again.
-PATIENCE, _WAIT_SECONDS = 5, 0.05
+# How often an address that was asked for is tried, and how soon again: who had it may be going just now.
+PATIENCE, _WAIT_SECONDS = 5, 0.02
 
 
 class Taken(Exception):
@@ -99,7 +99,7 @@ class Services:
             raise Taken(
                 f"failed to allocate IP {asked}: the provided network does not match the current range: {self._network}"
             )
-        return await self._reserve(uid, self._patiently(asked), "provided IP is already allocated")
+        return await self._reserve(uid, [asked] * PATIENCE, "provided IP is already allocated")
 
     def _numbers(self) -> Iterator[int]:
         """Every usable position in the range once, from a random one on; the first 16 last."""
@@ -116,9 +116,7 @@ class Services:
                 raise Taken(
                     f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
                 )
-            await self._reserve(
-                uid, self._patiently(f"{protocol}/{asked}"), "provided port is already allocated"
-            )
+            await self._reserve(uid, [f"{protocol}/{asked}"] * PATIENCE, "provided port is already allocated")
             return asked
         start = random.randrange(high - low + 1)
         ports = (low + (start + n) % (high - low + 1) for n in range(high - low + 1))
@@ -126,10 +124,6 @@ class Services:
             uid, (f"{protocol}/{p}" for p in ports), "the range of node ports is full"
         )
         return int(found.rpartition("/")[2])
-
-    def _patiently(self, item: str) -> list[str]:
-        """The one candidate; again and again where another server may be about to give it back."""
-        return [item] * (PATIENCE if self._store.shared else 1)
 
     async def _reserve(self, uid: str, candidates: Iterable[str], why: str) -> str:
         """The first candidate that is free; one that is named again is waited for."""

@@ -63,6 +63,9 @@ class Call:
     content_type: str = ""
     request: Request | None = None
     user: User = ANONYMOUS
+    # What of the past is asked for, `at`, `history`, `undo` or `record`, and as of when; empty for the present.
+    view: str = ""
+    moment: str = ""
     # Why the path leads nowhere, told only to those who may ask for it.
     fault: ApiError | None = None
     warnings: list[str] = field(default_factory=list)

@@ -29,6 +29,8 @@ def dispatch(server: ApiServer) -> Next:
     async def step(call: Call) -> Answer:
         if call.fault:
             raise call.fault
+        if call.view:
+            return await server.past(call)
         if call.kind is None:
             return await server.paths(call)
         if call.kind.group == usage.GROUP:

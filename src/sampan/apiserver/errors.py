@@ -68,9 +68,10 @@ def no_such_path() -> ApiError:
     return error(404, "NotFound", "the server could not find the requested resource", {})
 
 
-def method_not_allowed(kind: Kind | None = None, verb: str = "") -> ApiError:
+def method_not_allowed(kind: Kind | None = None, verb: str = "", *, because: str = "") -> ApiError:
     details = about(kind, "") if kind else None
     message = "the server does not allow this method on the requested resource"
+    message += f": {because}" if because else ""
     return error(405, "MethodNotAllowed", message, details)
 
 

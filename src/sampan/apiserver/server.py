@@ -13,6 +13,7 @@ from sampan.apiserver.admission.resource_quota import Quotas
 from sampan.apiserver.call import User
 from sampan.apiserver.catalog import Catalog
 from sampan.apiserver.codec import Decoded
+from sampan.apiserver.custom.definitions import Definitions
 from sampan.apiserver.deleting import Deleter
 from sampan.apiserver.hub import Hubs
 from sampan.apiserver.kubelets import Kubelets
@@ -20,6 +21,7 @@ from sampan.apiserver.local import LocalClient
 from sampan.apiserver.metrics import Metrics
 from sampan.apiserver.moments import Moments
 from sampan.apiserver.nodes import NodeRules
+from sampan.apiserver.past import Past
 from sampan.apiserver.patching import Patcher
 from sampan.apiserver.paths import Paths
 from sampan.apiserver.rbac import Attributes, Rbac
@@ -75,6 +77,8 @@ class ApiServer:
         self.reviews = Reviews(self)
         self.subresources = Subresources(self)
         self.paths = Paths(self)
+        self.past = Past(self)
+        self.definitions = Definitions(self)
         self.ready = False
         self._remote = chain.remote(self)
         self.local_chain = chain.local(self)
@@ -85,9 +89,10 @@ class ApiServer:
 
     async def start(self) -> None:
         """Load what is kept in memory, and make what every cluster has. Quick, and safe to repeat after any crash."""
-        loaded = [asyncio.Event(), asyncio.Event()]
+        loaded = [asyncio.Event(), asyncio.Event(), self.definitions.loaded]
         self._run("roles", self.rbac.run(loaded[0]))
         self._run("service addresses", self.services.run(loaded[1]))
+        self._run("definitions", self.definitions.run())
         async with asyncio.timeout(60):
             for event in loaded:
                 await event.wait()
@@ -114,6 +119,14 @@ class ApiServer:
         await self.servers.leave()
         await self.hubs.close()
         await self.kubelets.close()
+
+    def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run work beside the requests, once at a time under its name."""
+        if any(t.get_name() == f"apiserver: {name}" and not t.done() for t in self._tasks):
+            work.close()
+            return
+        self._tasks = [t for t in self._tasks if not t.done()]
+        self._run(name, work)
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=f"apiserver: {name}")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sampan.apiserver.pod_standards import Exempt, Policy
 from sampan.http.messages import Request, Response
+from sampan.machinery.objects import Object
 
 if TYPE_CHECKING:
     from sampan.apiserver.call import Call, User
 
+Origins = Callable[[Sequence[str]], Awaitable[dict[str, Object]]]
 Extension = Callable[["User", Request], Awaitable[Response]]
 DAY = 24 * 3600.0
 GIGABYTE = 1 << 30
@@ -33,8 +35,9 @@ class Settings:
 
     `address` and `port` are where pods reach the API: the endpoint of Service `kubernetes`; without an address there
     is none. `extensions` serve path prefixes that are no resources, authorized as such; `audit` sees each call that is
-    allowed or denied. `pod_security` is what holds in namespaces
-    whose labels say nothing. `keep_seconds` and `keep_bytes` bound the history.
+    allowed or denied. `origins` tells, by cause, who was behind it (`by`) and in which operation (`operation`).
+    `pod_security` is what holds in namespaces whose labels say nothing. `keep_seconds` and `keep_bytes` bound the
+    history.
     """
 
     service_account_key: bytes = b""
@@ -45,6 +48,7 @@ class Settings:
     port: int = 6443
     kubelets: Kubelets | None = None
     extensions: Mapping[str, Extension] = field(default_factory=dict)
+    origins: Origins | None = None
     audit: Callable[[Call, int], None] | None = None
     pod_security: Policy = field(default_factory=Policy)
     pod_security_exempt: Exempt = field(default_factory=Exempt)

@@ -7,7 +7,7 @@ revision stands its *cause*: a traceparent, or the empty string.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -149,6 +149,13 @@ class Store(Protocol):
 
     async def history(self, key: str) -> Sequence[Entry]:
         """The kept writes of one key, oldest first."""
+
+    @property
+    def floors(self) -> Mapping[str, int]:
+        """The oldest revision that may be named, by the prefix that was compacted to it; that of all is under ""."""
+
+    async def writes(self, after: int) -> Sequence[Entry]:
+        """Kept writes of all keys after a revision, oldest first, some of them; none where there are no more."""
 
     async def revision_at(self, time: float) -> int:
         """The latest kept revision written at or before `time` (seconds since the epoch); 0 where there is none."""

@@ -21,7 +21,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -278,6 +278,21 @@ class Etcd:
                         yield Entry(key, revision, value, mark.cause, mark.time)
                     if revision >= latest:
                         return
+
+    @property
+    def floors(self) -> Mapping[str, int]:
+        return self._floors.named()
+
+    async def writes(self, after: int) -> Sequence[Entry]:
+        oldest = self.oldest
+        if after < oldest:
+            records, _ = await self._records("", oldest)
+            kept = sorted(records, key=lambda record: record.revision)
+            if found := [Entry(r.key, r.revision, r.value, "", 0.0) for r in kept if r.revision > after]:
+                return found
+        latest = await self._latest()
+        events = [e async for e in self._past("", max(after, oldest), latest)] if latest > after else []
+        return [Entry(e.key, e.revision, e.value, e.cause, e.time) for e in events]
 
     async def revision_at(self, time: float) -> int:
         low, high = max(self.oldest, 1), self.revision

@@ -231,6 +231,13 @@ class Log:
         )
         return [Entry(*row) for row in rows]
 
+    def writes(self, after: int) -> list[Entry]:
+        rows = self._reader.execute(
+            "SELECT key, revision, value, cause, time FROM log WHERE revision > ? ORDER BY revision LIMIT ?",
+            [after, _STEP],
+        )
+        return [Entry(*row) for row in rows]
+
     def revision_at(self, time: float) -> int:
         """The latest revision written at or before `time`:
 

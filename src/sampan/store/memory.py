@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sampan.store.api import Compacted, Conflict, Entry, Event, Exists, Future, Page, Record, StoreError
 from sampan.store.state import Floors, State, Watch
@@ -86,6 +86,13 @@ class Memory:
 
     async def history(self, key: str) -> Sequence[Entry]:
         return [e for e in self._log if e.key == key]
+
+    @property
+    def floors(self) -> Mapping[str, int]:
+        return self._floors.named()
+
+    async def writes(self, after: int) -> Sequence[Entry]:
+        return [e for e in self._log if e.revision > after]
 
     async def revision_at(self, time: float) -> int:
         return max((e.revision for e in self._log if e.time <= time), default=0)

@@ -12,7 +12,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -126,6 +126,13 @@ class Sqlite:
 
     async def history(self, key: str) -> Sequence[Entry]:
         return await self._read(self._log.history, key)
+
+    @property
+    def floors(self) -> Mapping[str, int]:
+        return self._floors.named()
+
+    async def writes(self, after: int) -> Sequence[Entry]:
+        return await self._read(self._log.writes, after)
 
     async def revision_at(self, time: float) -> int:
         return await self._read(self._log.revision_at, time)

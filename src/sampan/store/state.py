@@ -42,6 +42,10 @@ class Floors:
     def raise_to(self, prefix: str, revision: int) -> None:
         self._floors[prefix] = max(revision, self._floors.get(prefix, 0))
 
+    def named(self) -> dict[str, int]:
+        """The floor of each prefix that has one."""
+        return dict(self._floors)
+
     @property
     def of_all(self) -> int:
         """The oldest revision that may be named of keys that no prefix's compaction touches."""

@@ -7,8 +7,12 @@ as non-resource URLs before they come here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import orjson
 
+from sampan.host.trace import Cause, Span, parse
 from sampan.http.messages import Request, Response, query
 from sampan.tracing import mermaid, otlp, svg, text
 from sampan.tracing.collector import Collector
@@ -101,6 +105,26 @@ class Face:
                 }
             )
         return _json({"changes": found})
+
+    async def origins(self, causes: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Who is behind each cause, and in which operation, as far as its spans are kept."""
+        parsed = {c: found for c in causes if (found := parse(c))}
+        spans = await self._collector.traces({c.trace_id for c in parsed.values()})
+        traces: dict[str, list[Span]] = {}
+        for span in spans:
+            traces.setdefault(span.cause.trace_id, []).append(span)
+        return {
+            text: _origin(cause, of) for text, cause in parsed.items() if (of := traces.get(cause.trace_id))
+        }
+
+
+def _origin(cause: Cause, spans: Sequence[Span]) -> dict[str, Any]:
+    """`by` is the user of the request that wrote, `operation` what it was part of."""
+    users = [s.attributes.get("user", "") for s in spans if s.cause.span_id == cause.span_id]
+    roots = [s for s in spans if not s.parent] or list(spans)
+    made = operation(identity(roots[0]), spans)
+    found: dict[str, Any] = {"by": users[0]} if users and users[0] else {}
+    return found | ({"operation": {"id": made.id, "title": made.title}} if made else {})
 
 
 def otlp_json(found: Operation) -> bytes:
