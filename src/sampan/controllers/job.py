@@ -1,21 +1,18 @@
 """Jobs: pods that run to their end, until enough of them succeeded.
 
-Every pod carries the finalizer `batch.kubernetes.io/job-tracking` until it is counted, so that none is
-counted twice or missed, whoever deletes it and whenever we die. A finished pod passes through:
+    what there is (job_state) ──> whether it ends (job_end) ──> else: pods made or deleted ──> status, finalizers
 
-    finished ─> its uid stands in status.uncountedTerminatedPods ─> its finalizer goes ─> counted, the uid
-    goes
-
-and a job through: running ─> FailureTarget or SuccessCriteriaMet ─> its pods are gone ─> Failed or Complete.
-Source: the concepts' page on Jobs; KEP-2307 (tracking), KEP-3329 (pod failure policy), KEP-2214 (indexed).
+Source: the concepts' page on Jobs; k8s.io/kubernetes pkg/controller/job; KEP-3939 (replacement), KEP-4368 (managedBy).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from sampan.controllers import job_pods, pods
+from sampan.controllers import job_end, job_pods, job_state, pods
+from sampan.controllers.job_end import Verdict
 from sampan.controllers.job_pods import TRACKING
+from sampan.controllers.job_state import MOST, State, is_tracked
 from sampan.controllers.settings import Settings
 from sampan.machinery import conditions, times
 from sampan.machinery.conditions import Conditions
@@ -34,6 +31,7 @@ from sampan.reconcile.controller import (
 )
 
 KIND = "jobs.batch"
+MANAGER = "kubernetes.io/job-controller"
 # A pod that failed is replaced after 10 s, doubling with each further failure since the last success.
 FIRST_BACKOFF = 10.0
 LAST_BACKOFF = 600.0
@@ -49,47 +47,14 @@ class Observed:
     tracked: tuple[Object, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """How a job ends: `type` is Complete or Failed."""
-
-    type: str
-    reason: str
-    message: str
-
-    @property
-    def target(self) -> str:
-        """The condition that announces the end while pods are still going."""
-        return "SuccessCriteriaMet" if self.type == "Complete" else "FailureTarget"
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A job's pods, and its counts with those pods that this plan newly finds finished."""
-
-    job: Object
-    now: float
-    owned: tuple[Object, ...]
-    active: tuple[Object, ...]
-    terminating: int
-    finished: tuple[Object, ...]
-    counted: Object
-    succeeded: int
-    failed: int
-    done_indexes: frozenset[int] = frozenset()
-
-    @property
-    def spec(self) -> Object:
-        found: Object = self.job["spec"]
-        return found
-
-
 def observe(cache: Cache, name: Key) -> Observed | None:
     found = cache.get(KIND, name)
     uid = found["metadata"]["uid"] if found else ""
     tracked = [p for p in cache.index("pods", "tracked", str(name)) if (owner(p) or {}).get("uid") != uid]
     if found is None:
         return Observed(None, (), (), tuple(tracked)) if tracked else None
+    if found["spec"].get("managedBy") not in (None, "", MANAGER):
+        return None
     owned = tuple(cache.index("pods", "owner", uid))
     return Observed(found, owned, tuple(cache.index("pods", "orphans", name.namespace)), tuple(tracked))
 
@@ -101,9 +66,9 @@ def decide(seen: Observed, now: float) -> Plan:
     claimed = pods.claim(seen.job, "pods", seen.owned, seen.orphans)
     actions: list[Action] = [*untracked, *claimed.actions]
     if end(seen.job):
-        return Plan((*actions, *(_untrack(p) for p in claimed.owned if TRACKING in _finalizers(p))))
-    state = _count(seen.job, claimed.owned, now)
-    plan = _end_or_go_on(state)
+        return Plan((*actions, *(_untrack(p) for p in claimed.owned if is_tracked(p))))
+    step = _Step(job_state.of(seen.job, claimed.owned, now))
+    plan = step.plan()
     return Plan((*actions, *plan.actions), plan.again)
 
 
@@ -112,195 +77,247 @@ def end(job: Object) -> str:
     return next((t for t in ("Complete", "Failed") if conditions.is_true(job, t)), "")
 
 
-def _count(job: Object, owned: tuple[Object, ...], now: float) -> State:
-    """Count what is finished: pods whose uid was noted and whose finalizer is gone; note those newly found."""
-    status = job.get("status") or {}
-    noted = status.get("uncountedTerminatedPods") or {}
-    tracked = {p["metadata"]["uid"] for p in owned if TRACKING in _finalizers(p)}
-    indexed = job_pods.is_indexed(job)
-    finished = [p for p in owned if p["metadata"]["uid"] in tracked and _is_over(p)]
-    counts, uncounted = {}, {}
-    for word, phase in (("succeeded", "Succeeded"), ("failed", "Failed")):
-        waiting = [uid for uid in noted.get(word) or () if uid in tracked]
-        counts[word] = status.get(word, 0) + len(noted.get(word) or ()) - len(waiting)
-        fresh = [p["metadata"]["uid"] for p in finished if _outcome(job, p) == phase]
-        uncounted[word] = waiting + [uid for uid in fresh if uid not in waiting]
-    done = job_pods.parse_indexes(status.get("completedIndexes", ""))
-    if indexed:
-        done |= {job_pods.index(p) for p in finished if pods.phase(p) == "Succeeded"}
-        uncounted["succeeded"], counts["succeeded"] = [], len(done)
-    counted = {**counts, "uncountedTerminatedPods": {k: v for k, v in uncounted.items() if v}}
-    return State(
-        job=job,
-        now=now,
-        owned=owned,
-        active=tuple(p for p in owned if pods.is_active(p)),
-        terminating=sum(1 for p in owned if pods.is_terminating(p) and not pods.is_finished(p)),
-        finished=tuple(finished),
-        counted=counted,
-        succeeded=counts["succeeded"] + len(uncounted["succeeded"]),
-        failed=counts["failed"] + len(uncounted["failed"]),
-        done_indexes=frozenset(done),
-    )
+@dataclass(slots=True)
+class _Step:
+    """One step of one job: what it does gathers here."""
 
-
-def _is_over(pod: Object) -> bool:
-    """Whether no more will come of it: it ended, or it is deleted before it got to a node."""
-    return pods.is_finished(pod) or (pods.is_terminating(pod) and not pod["spec"].get("nodeName"))
-
-
-def _outcome(job: Object, pod: Object) -> str:
-    if pods.phase(pod) == "Succeeded":
-        return "Succeeded"
-    return "" if job_pods.failure_action(job, pod) == "Ignore" else "Failed"
-
-
-def _end_or_go_on(state: State) -> Plan:
-    verdict = _verdict(state)
-    found: Conditions = conditions.of(state.job)
-    steps: list[Action] = []
+    state: State
+    conditions: Conditions = ()
+    # Deleted or created in this step, and when to look again.
+    changes: list[Action] = field(default_factory=list)
+    deleted: list[Object] = field(default_factory=list)
+    events: list[Action] = field(default_factory=list)
     again: float | None = None
-    if verdict:
-        found = _with(found, state, verdict.target, "True", verdict.reason, verdict.message)
-        steps = [_delete(state, pod) for pod in state.active]
-        if not state.active and not state.terminating:
-            found = _with(found, state, verdict.type, "True", verdict.reason, verdict.message)
-            steps.append(_told(state, verdict))
-    elif state.spec.get("suspend"):
-        found = _suspended(found, state, "True", "JobSuspended", "Job suspended")
-        steps = [_delete(state, pod) for pod in state.active]
-    else:
-        if conditions.among(found, "Suspended"):
-            found = _suspended(found, state, "False", "JobResumed", "Job resumed")
-        if not pods.is_terminating(state.job):
-            steps, again = _manage(state)
-    status = _status(state, found, verdict)
-    patches = _status_patch(state.job, status)
-    removed = [_untrack(pod) for pod in state.finished]
-    return Plan((*patches, *removed, *steps), _earliest(again, _deadline(state)))
+
+    def plan(self) -> Plan:
+        state = self.state
+        self.conditions = conditions.of(state.job)
+        verdict = job_end.verdict(state)
+        if verdict:
+            self.delete(state.active, count=True)
+        else:
+            if not pods.is_terminating(state.job):
+                self.manage()
+            verdict = job_end.completed(state, len(state.active) - len(self.deleted))
+            if not verdict and not pods.is_terminating(state.job):
+                self.suspension()
+        freed = self.count(verdict)
+        if verdict:
+            self.conclude(verdict, bool(freed))
+        status = _status(self, verdict)
+        patches = _status_patch(state.job, status)
+        untracked = [_untrack(pod) for pod in freed]
+        again = _earliest(self.again, job_end.deadline(state))
+        return Plan((*patches, *untracked, *self.changes, *self.events), again)
+
+    # Pods
+
+    def manage(self) -> None:
+        """Delete active pods that are too many, or create those that are missing, after the backoff."""
+        state = self.state
+        if state.spec.get("suspend"):
+            self.delete(state.active)
+            return
+        wanted, active = _wanted(state), len(state.active)
+        surplus = _surplus(state, max(0, active - wanted))[:MOST]
+        if surplus:
+            self.delete(surplus)
+            return
+        missing = wanted - active - (state.terminating if job_pods.only_failed(state.job) else 0)
+        if missing > 0:
+            self.create(min(missing, MOST))
+
+    def delete(self, chosen: tuple[Object, ...] | list[Object], *, count: bool = False) -> None:
+        """Delete pods; those that are not to be counted as failures lose their finalizers first."""
+        for pod in chosen:
+            if not count and is_tracked(pod):
+                self.changes.append(_untrack(pod))
+            self.changes.append(Delete("pods", key(pod), pod["metadata"]["uid"], about=self.state.job))
+            self.deleted.append(pod)
+
+    def create(self, count: int) -> None:
+        state = self.state
+        if state.failed_indexes is None:
+            wait = _backoff(*job_pods.failures_in_a_row(state.job, state.pods), state.now)
+            if wait > 0:
+                self.again = wait
+                return
+        made = _indexed_pods(self, count) if state.indexed else _plain_pods(state, count)
+        self.changes += [Create("pods", pod, state.job) for pod in made]
+
+    # Status
+
+    def suspension(self) -> None:
+        before = self.conditions
+        if self.state.spec.get("suspend"):
+            self.set("Suspended", "True", "JobSuspended", "Job suspended")
+            word = "Suspended"
+        else:
+            if conditions.among(before, "Suspended"):
+                self.set("Suspended", "False", "JobResumed", "Job resumed")
+            word = "Resumed"
+        if self.conditions != before:
+            self.events.append(Emit(self.state.job, "Normal", word, f"Job {word.lower()}"))
+
+    def count(self, verdict: Verdict | None) -> list[Object]:
+        """Note the pods that have ended, and return those whose finalizers go."""
+        state = self.state
+        over = {p["metadata"]["uid"] for p in self.deleted}
+        known = {uid for uids in state.noted.values() for uid in uids}
+        freed = [p for p in state.pods if p["metadata"]["uid"] in known]
+        kept = {p["metadata"]["uid"] for p in state.kept.values()}
+        fresh = 0
+        for pod in (p for p in state.pods if is_tracked(p) and p["metadata"]["uid"] not in known):
+            uid = pod["metadata"]["uid"]
+            word = _outcome(state, pod, verdict)
+            removable = verdict is not None or pods.is_terminating(state.job)
+            if not word and not removable and not _ended(state, pod):
+                continue
+            if (uid in kept and not removable) or (uid in over and verdict is None):
+                continue
+            if word and state.valid(pod):
+                if fresh == MOST:
+                    self.again = 0.0
+                    break
+                state.noted[word].append(uid)
+                fresh += 1
+            freed.append(pod)
+        if state.indexed:
+            # The index is enough to know those that succeeded.
+            state.noted["succeeded"], state.counted["succeeded"] = [], len(state.done)
+        return freed
+
+    def conclude(self, verdict: Verdict, uncounted: bool) -> None:
+        """Announce the end; it is final once every pod is gone and counted."""
+        self.set(verdict.target, "True", verdict.reason, verdict.message)
+        if self.deleted or self.state.terminating or uncounted or any(self.state.noted.values()):
+            return
+        self.set(verdict.type, "True", verdict.reason, verdict.message)
+        if verdict.type == "Failed":
+            self.events.append(Emit(self.state.job, "Warning", verdict.reason, verdict.message))
+            return
+        completions = self.state.completions
+        if completions is not None and self.state.succeeded > completions:
+            said = "Too many succeeded pods running after completion count reached"
+            self.events.append(Emit(self.state.job, "Warning", "TooManySucceededPods", said))
+        self.events.append(Emit(self.state.job, "Normal", "Completed", "Job completed"))
+
+    def set(self, type: str, value: str, reason: str, message: str) -> None:
+        made = conditions.new(type, value, reason, message, self.state.now)
+        self.conditions = conditions.with_(
+            self.conditions, {**made, "lastProbeTime": made["lastTransitionTime"]}
+        )
 
 
 def _earliest(*times_: float | None) -> float | None:
     return min((t for t in times_ if t is not None), default=None)
 
 
-def _verdict(state: State) -> Verdict | None:
-    """Whether the job is at its end; an end once announced stays."""
-    for type_, target in (("Failed", "FailureTarget"), ("Complete", "SuccessCriteriaMet")):
-        if (announced := conditions.find(state.job, target)) and announced["status"] == "True":
-            return Verdict(type_, announced["reason"], announced["message"])
-    for pod in state.finished:
-        if pods.phase(pod) == "Failed" and job_pods.failure_action(state.job, pod) == "FailJob":
-            message = job_pods.failure_message(state.job, pod)
-            return Verdict("Failed", "PodFailurePolicy", message)
-    if _past_backoff(state):
-        return Verdict("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
-    wait = _deadline(state)
-    if wait is not None and wait <= 0:
-        return Verdict("Failed", "DeadlineExceeded", "Job was active longer than specified deadline")
-    completions = state.spec.get("completions")
-    drained = state.succeeded > 0 and not state.active
-    if drained if completions is None else state.succeeded >= completions:
-        return Verdict("Complete", "CompletionsReached", "Reached expected number of succeeded pods")
-    return None
+def _wanted(state: State) -> int:
+    """How many pods shall be active."""
+    parallelism: int = state.spec.get("parallelism", 1)
+    if state.completions is None:
+        return len(state.active) if state.succeeded else parallelism
+    return max(0, min(parallelism, state.completions - state.succeeded))
 
 
-def _past_backoff(state: State) -> bool:
-    limit = state.spec.get("backoffLimit", 6)
-    if state.failed > limit:
-        return True
-    if state.spec["template"]["spec"].get("restartPolicy") != "OnFailure":
-        return False
-    restarts = sum(job_pods.restarts(pod) for pod in state.active)
-    return restarts > 0 if limit == 0 else restarts >= limit
+def _surplus(state: State, count: int) -> list[Object]:
+    """The pods to delete: those without an index or with one that is taken, then those missed least."""
+    chosen: list[Object] = []
+    left = list(state.active)
+    if state.indexed:
+        left, taken = [], set[int]()
+        for pod in sorted(state.active, key=_missed, reverse=True):
+            i = job_pods.index(pod)
+            (chosen if not state.valid(pod) or i in taken else left).append(pod)
+            taken.add(i)
+    if len(chosen) < count:
+        chosen += sorted(left, key=_missed)[: count - len(chosen)]
+    return chosen
 
 
-def _deadline(state: State) -> float | None:
-    """Seconds until the job has been active for too long."""
-    limit, started = state.spec.get("activeDeadlineSeconds"), (state.job.get("status") or {}).get("startTime")
-    if limit is None or not started or state.spec.get("suspend"):
-        return None
-    return times.seconds(started) + float(limit) - state.now
+def _missed(pod: Object) -> tuple[bool, bool, float]:
+    return pods.is_ready(pod), pods.phase(pod) == "Running", -pods.created(pod)
 
 
-def _manage(state: State) -> tuple[list[Action], float | None]:
-    """Delete active pods that are too many, or create those that are missing, after the backoff."""
-    parallelism = state.spec.get("parallelism", 1)
-    completions = state.spec.get("completions")
-    if completions is None:
-        wanted = len(state.active) if state.succeeded else parallelism
-        wanted = min(wanted, parallelism)
-    else:
-        wanted = min(parallelism, completions - state.succeeded)
-    surplus = len(state.active) - wanted
-    if surplus > 0:
-        order = sorted(
-            state.active, key=lambda p: (pods.is_ready(p), pods.phase(p) == "Running", -pods.created(p))
-        )
-        return [_delete(state, pod) for pod in order[:surplus]], None
-    missing = -surplus
-    if state.spec.get("podReplacementPolicy") == "Failed" or state.spec.get("podFailurePolicy"):
-        missing = max(0, missing - state.terminating)
-    if not missing:
-        return [], None
-    wait = _backoff(state)
-    if wait > 0:
-        return [], wait
-    return [Create("pods", pod, state.job) for pod in _new_pods(state, missing)], None
-
-
-def _new_pods(state: State, count: int) -> list[Object]:
+def _plain_pods(state: State, count: int) -> list[Object]:
     seed = (state.job["metadata"]["uid"], state.now)
     base = f"{state.job['metadata']['name']}-"
-    if not job_pods.is_indexed(state.job):
-        return [job_pods.pod(state.job, n) for n in pods.free_names(base, count, state.owned, *seed)]
-    taken = state.done_indexes | {job_pods.index(p) for p in state.active}
-    free = [i for i in range(state.spec.get("completions", 1)) if i not in taken][:count]
+    return [job_pods.pod(state.job, n) for n in pods.free_names(base, count, state.pods, *seed)]
+
+
+def _indexed_pods(step: _Step, count: int) -> list[Object]:
+    """Pods for the first indexes that have none, those whose own backoff is over."""
+    state = step.state
+    taken = state.done | (state.failed_indexes or set()) | {job_pods.index(p) for p in state.active}
+    if job_pods.only_failed(state.job):
+        taken |= {job_pods.index(p) for p in state.pods if pods.is_terminating(p) and not pods.is_finished(p)}
+    free = [i for i in range(state.completions or 0) if i not in taken][:count]
+    waits = {i: _index_backoff(state, i) for i in free}
+    ready = [i for i in free if waits[i] <= 0]
+    if not ready and free:
+        step.again = min(waits.values())
+    seed = (state.job["metadata"]["uid"], state.now)
+    base = f"{state.job['metadata']['name']}-"
     return [
-        job_pods.pod(state.job, name, i)
-        for i in free
-        for name in pods.free_names(f"{base}{i}-", 1, state.owned, *seed)
+        job_pods.pod(state.job, name, i, state.kept.get(i))
+        for i in ready
+        for name in pods.free_names(f"{base}{i}-", 1, state.pods, *seed)
     ]
 
 
-def _backoff(state: State) -> float:
-    """Seconds to wait before the next pod, after the failures since the last success."""
-    failures, last = job_pods.failures_in_a_row(state.owned, state.now)
+def _index_backoff(state: State, i: int) -> float:
+    before = state.kept.get(i)
+    if before is None:
+        return 0.0
+    return _backoff(job_pods.all_failures(before) + 1, job_pods.finished_at(before), state.now)
+
+
+def _backoff(failures: int, last: float, now: float) -> float:
+    """Seconds to wait before the next pod."""
     if not failures:
         return 0.0
-    delay = min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 10), LAST_BACKOFF)
-    return last + delay - state.now
+    return last + min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 10), LAST_BACKOFF) - now
 
 
-def _status(state: State, found: Conditions, verdict: Verdict | None) -> Object:
+def _ended(state: State, pod: Object) -> bool:
+    return pods.phase(pod) == "Succeeded" or job_pods.has_failed(state.job, pod)
+
+
+def _outcome(state: State, pod: Object, verdict: Verdict | None) -> str:
+    """Which count a pod goes to: `succeeded`, `failed` or none."""
+    if pods.phase(pod) == "Succeeded":
+        return "succeeded"
+    # Of a job that fails, every pod has failed.
+    if job_pods.has_failed(state.job, pod) or (verdict is not None and verdict.type == "Failed"):
+        return "failed" if job_pods.failure(state.job, pod).counted else ""
+    return ""
+
+
+def _status(step: _Step, verdict: Verdict | None) -> Object:
+    state, found = step.state, step.conditions
     old = state.job.get("status") or {}
-    ended = any(conditions.among(found, t) for t in ("Complete", "Failed"))
     started = old.get("startTime")
-    if state.spec.get("suspend") and not verdict:
-        started = None
-    elif not started:
+    resumed = conditions.among(found, "Suspended") != conditions.find(state.job, "Suspended")
+    if state.spec.get("suspend"):
+        started = None if not verdict else started
+    elif not started or resumed:
         started = times.time(state.now)
-    counted = state.counted
-    if ended:
-        counted = {
-            **counted,
-            "succeeded": state.succeeded,
-            "failed": state.failed,
-            "uncountedTerminatedPods": {},
-        }
     complete = conditions.among(found, "Complete") is not None
-    indexes = job_pods.format_indexes(state.done_indexes)
+    gone = {p["metadata"]["uid"] for p in step.deleted}
+    left = [p for p in state.active if p["metadata"]["uid"] not in gone]
+    lost = state.failed_indexes
     return {
-        **{k: old[k] for k in ("failedIndexes",) if k in old},
         "startTime": started,
         "completionTime": times.time(state.now) if complete else None,
-        "active": len(state.active) or None,
-        "ready": sum(1 for p in state.active if pods.is_ready(p)),
-        "terminating": state.terminating,
-        "succeeded": counted["succeeded"] or None,
-        "failed": counted["failed"] or None,
-        "uncountedTerminatedPods": counted["uncountedTerminatedPods"],
-        "completedIndexes": indexes or None,
+        "active": len(left) or None,
+        "ready": sum(1 for p in left if pods.is_ready(p)),
+        "terminating": state.terminating + len(step.deleted),
+        "succeeded": state.counted["succeeded"] or None,
+        "failed": state.counted["failed"] or None,
+        "uncountedTerminatedPods": {k: v for k, v in state.noted.items() if v},
+        "completedIndexes": job_pods.format_indexes(state.done) or None,
+        "failedIndexes": None if lost is None else job_pods.format_indexes(lost),
         "conditions": list(found) or None,
     }
 
@@ -323,37 +340,14 @@ def _status_patch(job: Object, status: Object) -> tuple[Action, ...]:
     return tuple(made)
 
 
-def _with(found: Conditions, state: State, type_: str, value: str, reason: str, message: str) -> Conditions:
-    made = conditions.new(type_, value, reason, message, state.now)
-    return conditions.with_(found, {**made, "lastProbeTime": made["lastTransitionTime"]})
-
-
-def _suspended(found: Conditions, state: State, value: str, reason: str, message: str) -> Conditions:
-    return _with(found, state, "Suspended", value, reason, message)
-
-
-def _told(state: State, verdict: Verdict) -> Action:
-    if verdict.type == "Complete":
-        return Emit(state.job, "Normal", "Completed", "Job completed")
-    return Emit(state.job, "Warning", verdict.reason, verdict.message)
-
-
-def _delete(state: State, pod: Object) -> Action:
-    return Delete("pods", key(pod), pod["metadata"]["uid"], about=state.job)
-
-
-def _finalizers(pod: Object) -> list[str]:
-    return list(pod["metadata"].get("finalizers") or ())
-
-
 def _untrack(pod: Object) -> Action:
-    rest = [f for f in _finalizers(pod) if f != TRACKING]
+    rest = [f for f in pod["metadata"].get("finalizers") or () if f != TRACKING]
     return Patch("pods", key(pod), {"metadata": {"uid": pod["metadata"]["uid"], "finalizers": rest}})
 
 
 def _tracked(pod: Object) -> tuple[str, ...]:
     ref = owner(pod)
-    if not ref or ref["kind"] != "Job" or TRACKING not in _finalizers(pod):
+    if not ref or ref["kind"] != "Job" or not is_tracked(pod):
         return ()
     return (str(Key(pod["metadata"]["namespace"], ref["name"])),)
 

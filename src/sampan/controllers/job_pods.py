@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 from sampan.controllers import pods
 from sampan.machinery import conditions, times
@@ -14,6 +15,10 @@ from sampan.machinery.objects import Object, key
 
 TRACKING = "batch.kubernetes.io/job-tracking"
 INDEX = "batch.kubernetes.io/job-completion-index"
+# How often the pods of an index failed before this one: counted failures, and those that the policy ignores.
+FAILURES = "batch.kubernetes.io/job-index-failure-count"
+IGNORED_FAILURES = "batch.kubernetes.io/job-index-ignored-failure-count"
+MOST_INDEXES = 2**31 - 1
 
 
 def is_indexed(job: Object) -> bool:
@@ -26,12 +31,13 @@ def index(pod: Object) -> int:
     return int(text) if text.isdigit() else -1
 
 
-def parse_indexes(text: str) -> set[int]:
-    """The numbers that a list of ranges such as `1,3-5` means."""
+def parse_indexes(text: str, below: int = MOST_INDEXES) -> set[int]:
+    """The numbers that a list of ranges such as `1,3-5` means, those under `below`; what is no range is passed over."""
     found: set[int] = set()
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")
-        found |= set(range(int(first), int(last or first) + 1))
+        if first.isdigit() and (last or first).isdigit():
+            found |= set(range(int(first), min(int(last or first) + 1, below)))
     return found
 
 
@@ -47,13 +53,14 @@ def format_indexes(indexes: Iterable[int]) -> str:
     return ",".join(parts)
 
 
-def pod(job: Object, name: str, i: int | None = None) -> Object:
-    """A new pod of the job, for completion index `i` where it is indexed."""
+def pod(job: Object, name: str, i: int | None = None, before: Object | None = None) -> Object:
+    """A new pod of the job, for completion index `i` where it is indexed; `before` is the one that failed there."""
     made = pods.from_template(job["spec"]["template"], name, job)
     meta = made["metadata"]
     meta["finalizers"] = [*meta.get("finalizers", ()), TRACKING]
     if i is not None:
-        meta["annotations"] = {**meta.get("annotations", {}), INDEX: str(i)}
+        counts = _failure_counts(job, before) if job["spec"].get("backoffLimitPerIndex") is not None else {}
+        meta["annotations"] = {**meta.get("annotations", {}), INDEX: str(i), **counts}
         meta["labels"] = {**meta.get("labels", {}), INDEX: str(i)}
         made["spec"] = {**made["spec"], "hostname": f"{job['metadata']['name']}-{i}"}
         for field in ("containers", "initContainers"):
@@ -76,60 +83,112 @@ def restarts(pod: Object) -> int:
     return sum(s.get("restartCount", 0) for s in every)
 
 
-def finished_at(pod: Object, now: float) -> float:
+def _failure_counts(job: Object, before: Object | None) -> dict[str, str]:
+    """What a pod says of the failures of its index before it."""
+    if before is None:
+        return {FAILURES: "0"}
+    counted, ignored = failure_count(before), _number(before, IGNORED_FAILURES)
+    if failure(job, before).counted:
+        counted += 1
+    else:
+        ignored += 1
+    return {FAILURES: str(counted)} | ({IGNORED_FAILURES: str(ignored)} if ignored else {})
+
+
+def failure_count(pod: Object) -> int:
+    """How often its index failed before it, those not counted that the policy ignores."""
+    return _number(pod, FAILURES)
+
+
+def all_failures(pod: Object) -> int:
+    """How often its index failed before it, in any way."""
+    return failure_count(pod) + _number(pod, IGNORED_FAILURES)
+
+
+def _number(pod: Object, annotation: str) -> int:
+    text = (pod["metadata"].get("annotations") or {}).get(annotation, "")
+    return int(text) if text.isdigit() else 0
+
+
+def has_failed(job: Object, pod: Object) -> bool:
+    """Whether it counts as failed: it did, or it is going, unless only what has ended is to be replaced."""
+    if pods.phase(pod) == "Failed":
+        return True
+    return not only_failed(job) and pods.is_terminating(pod) and pods.phase(pod) != "Succeeded"
+
+
+def only_failed(job: Object) -> bool:
+    """Whether a pod that is going is replaced only once it has ended."""
+    return bool(job["spec"].get("podReplacementPolicy") == "Failed")
+
+
+def finished_at(pod: Object) -> float:
     """When its last container ended, as far as is known."""
-    ends = []
-    for status in (pod.get("status") or {}).get("containerStatuses") or ():
-        ended = (status.get("state") or {}).get("terminated") or {}
-        if ended.get("finishedAt"):
-            ends.append(times.seconds(ended["finishedAt"]))
-    if not ends and (ready := conditions.find(pod, "Ready")) and ready.get("lastTransitionTime"):
-        ends.append(times.seconds(ready["lastTransitionTime"]))
-    return max(ends, default=now)
+    status, meta = pod.get("status") or {}, pod["metadata"]
+    ends = [
+        ((s.get("state") or {}).get("terminated") or {}).get("finishedAt")
+        for s in status.get("containerStatuses") or ()
+    ]
+    if ends and all(ends):
+        return max(times.seconds(str(e)) for e in ends)
+    ready = conditions.find(pod, "Ready")
+    if ready and ready.get("status") == "False" and ready.get("lastTransitionTime"):
+        return times.seconds(ready["lastTransitionTime"])
+    if meta.get("deletionTimestamp"):
+        return times.seconds(meta["deletionTimestamp"]) - (meta.get("deletionGracePeriodSeconds") or 0)
+    return pods.created(pod)
 
 
-def failures_in_a_row(owned: Sequence[Object], now: float) -> tuple[int, float]:
+def failures_in_a_row(job: Object, owned: Sequence[Object]) -> tuple[int, float]:
     """How many pods failed since the last one succeeded, and when the last failure was."""
-    ends = sorted((finished_at(p, now), pods.phase(p)) for p in owned if pods.is_finished(p))
+    ends = sorted(
+        (finished_at(p), pods.phase(p) == "Succeeded")
+        for p in owned
+        if pods.phase(p) == "Succeeded" or has_failed(job, p)
+    )
     failures, last = 0, 0.0
-    for when, phase in ends:
-        failures = failures + 1 if phase == "Failed" else 0
+    for when, succeeded in ends:
+        failures = 0 if succeeded else failures + 1
         last = when
     return failures, last
 
 
-def failure_action(job: Object, pod: Object) -> str:
-    """What the pod failure policy does about a failed pod: FailJob, Ignore or Count."""
-    rule = _rule(job, pod)
-    return str(rule[1]["action"]) if rule else "Count"
+class Failure(NamedTuple):
+    """What the failure policy says of a failed pod; `action` is empty where no rule matches.
+
+    `message` says why the job fails with it, where it does.
+    """
+
+    action: str = ""
+    counted: bool = True
+    message: str = ""
 
 
-def failure_message(job: Object, pod: Object) -> str:
-    found = _rule(job, pod)
-    assert found is not None
-    i, rule = found
-    if rule.get("onExitCodes"):
-        status = next(s for s in _ended(pod, rule["onExitCodes"]) if _code_matches(rule["onExitCodes"], s))
-        code = status["state"]["terminated"]["exitCode"]
-        subject = f"Container {status['name']} for pod {key(pod)} failed with exit code {code}"
-    else:
-        subject = f"Pod {key(pod)} has condition matching"
-    return f"{subject} matching {rule['action']} rule at index {i}"
-
-
-def _rule(job: Object, pod: Object) -> tuple[int, Object] | None:
-    """The first rule that matches the pod."""
-    if pods.phase(pod) != "Failed":
-        return None
+def failure(job: Object, pod: Object) -> Failure:
+    """What the first rule that matches makes of a pod's failure."""
     for i, rule in enumerate((job["spec"].get("podFailurePolicy") or {}).get("rules") or ()):
-        codes = rule.get("onExitCodes")
-        if codes and any(_code_matches(codes, s) for s in _ended(pod, codes)):
-            return i, rule
+        subject = _matched(rule, pod)
+        if subject:
+            action = str(rule["action"])
+            message = f"{subject} matching {action} rule at index {i}" if action == "FailJob" else ""
+            return Failure(action, action != "Ignore", message)
+    return Failure()
+
+
+def _matched(rule: Object, pod: Object) -> str:
+    """What of a pod a rule is about, in words; empty where it does not match."""
+    codes = rule.get("onExitCodes")
+    if codes:
+        for status in _ended(pod, codes):
+            if _code_matches(codes, status):
+                code = status["state"]["terminated"]["exitCode"]
+                return f"Container {status['name']} for pod {key(pod)} failed with exit code {code}"
+        return ""
+    for found in conditions.of(pod):
         for pattern in rule.get("onPodConditions") or ():
-            found = conditions.find(pod, pattern["type"])
-            if found and found["status"] == pattern.get("status", "True"):
-                return i, rule
-    return None
+            if (found["type"], found.get("status")) == (pattern["type"], pattern.get("status", "True")):
+                return f"Pod {key(pod)} has condition {found['type']}"
+    return ""
 
 
 def _ended(pod: Object, codes: Object) -> list[Object]:
