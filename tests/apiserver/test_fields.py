@@ -212,3 +212,12 @@ def test_what_is_given_is_left_alone(one: dict[str, str], two: dict[str, str]) -
     apply(live, two, applies("other"), force=True)
     managers.updated(live, a_map(two), MAP, updates(), {})
     assert repr(live) == copy
+
+
+@given(data, st.booleans())
+def test_a_create_is_a_change_from_nothing(said: dict[str, str], labelled: bool) -> None:
+    meta = {"name": "m", "labels": said} if labelled else {"name": "m"}
+    for shape, part in ((MAP, {"data": said}), (POD, {"spec": {"nodeSelector": said, "containers": []}})):
+        obj: Object = {"metadata": meta, **part}
+        for _ in range(2):  # the second time it is remembered
+            assert managers.created(obj, shape) == managers.differences({}, obj, shape)[0]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from apiserver.conftest import Cluster
 from sampan.machinery import fieldsets
 from sampan.machinery.objects import Object
+
+from .conftest import Cluster
 
 BASE = "/api/v1/namespaces/default"
 MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"a": "1"}}

@@ -14,6 +14,8 @@ from sampan.kinds.shapes import DEFAULT_KEYS, FREE, Form, Shape
 from sampan.machinery.fieldsets import LEAF, SELF, Set, worded
 
 _ABSENT = object()
+# A member of an enumeration costs a call each time it is named.
+_WHOLE, _MAP, _LIST, _SET, _FREE = Form.WHOLE, Form.MAP, Form.LIST, Form.SET, Form.FREE
 
 
 class Ambiguous(ValueError):
@@ -22,7 +24,7 @@ class Ambiguous(ValueError):
 
 def step_of(item: Any, shape: Shape) -> str:
     """The step to an item of a list. Raises Ambiguous where it lacks a key."""
-    if shape.form is Form.SET:
+    if shape.form is _SET:
         return "v:" + orjson.dumps(item).decode()
     keys: dict[str, Any] = {}
     for name in shape.keys:
@@ -35,19 +37,21 @@ def step_of(item: Any, shape: Shape) -> str:
     return "k:" + orjson.dumps(keys).decode()
 
 
-def _form(shape: Shape, *values: Any) -> Form:
+def _form(shape: Shape, value: Any, other: Any = None) -> Form:
     """How a place is owned, given what stands there."""
     form = shape.form
-    if form is Form.FREE:
-        return Form.MAP if any(isinstance(v, dict) for v in values) else Form.WHOLE
-    kind = dict if form is Form.MAP else list
-    if form is not Form.WHOLE and any(v is not None and not isinstance(v, kind) for v in values):
-        return Form.WHOLE
-    return form
+    if form is _WHOLE:
+        return form
+    if form is _FREE:
+        return _MAP if isinstance(value, dict) or isinstance(other, dict) else _WHOLE
+    kind = dict if form is _MAP else list
+    if (value is None or type(value) is kind) and (other is None or type(other) is kind):
+        return form
+    return _WHOLE
 
 
 def _below(shape: Shape, name: str) -> tuple[str, Shape]:
-    return shape.below(name) if shape.form is Form.MAP else (f"f:{name}", FREE)
+    return shape.below(name) if shape.form is _MAP else (f"f:{name}", FREE)
 
 
 # What is stated
@@ -62,12 +66,12 @@ def _stated(value: Any, shape: Shape, distinct: bool) -> Set | None:
     """The fields below a place; LEAF where it is one itself, None where there are none."""
     form = _form(shape, value)
     if value is None:
-        return LEAF if form is Form.WHOLE else None
-    if form is Form.WHOLE:
+        return LEAF if form is _WHOLE else None
+    if form is _WHOLE:
         return LEAF
     found: Set = {}
-    if form is Form.MAP:
-        declared = shape.fields if shape.form is Form.MAP else {}
+    if form is _MAP:
+        declared = shape.fields if shape.form is _MAP else {}
         for name, item in value.items():
             step, inner = _below(shape, name)
             below = _stated(item, inner, distinct)
@@ -93,14 +97,14 @@ def _stated(value: Any, shape: Shape, distinct: bool) -> Set | None:
 
 def added(value: Any, shape: Shape) -> Set:
     """The fields below a place where nothing was before, the place itself among them."""
-    form = _form(shape, value)
-    if form is Form.WHOLE or not value:
+    form = shape.form
+    if form is _WHOLE or not value or (form := _form(shape, value)) is _WHOLE:
         return LEAF
     found: Set = {SELF: LEAF}
-    if form is Form.MAP:
+    if form is _MAP:
         for name, item in value.items():
             step, inner = _below(shape, name)
-            found[step] = added(item, inner)
+            found[step] = LEAF if inner.form is _WHOLE else added(item, inner)
         for name in shape.always:
             if name not in value:
                 found[f"f:{name}"] = LEAF
@@ -117,13 +121,13 @@ def changes(old: Any, new: Any, shape: Shape) -> tuple[Set, Set]:
     Raises Ambiguous.
     """
     form = _form(shape, old, new)
-    if form is Form.WHOLE:
+    if form is _WHOLE:
         return LEAF, {}
     if not old and not new:
         return ({} if old == new else LEAF), {}
     found: Set = {}
     gone: Set = {}
-    if form is Form.MAP:
+    if form is _MAP:
         _map_changes(old or {}, new or {}, shape, found, gone)
     else:
         _list_changes(old or [], new or [], shape, found, gone)
@@ -137,7 +141,7 @@ def _one(step: str, old: Any, new: Any, shape: Shape, found: Set, gone: Set) -> 
     elif old is _ABSENT:
         found[step] = added(new, shape)
     elif old != new or type(old) is not type(new):
-        whole = _form(shape, old, new) is Form.WHOLE or not (old or new)
+        whole = _form(shape, old, new) is _WHOLE or not (old or new)
         inner, left = changes(old, new, shape)
         if inner or whole:
             found[step] = inner
@@ -195,11 +199,11 @@ def _indexed(items: list[Any], shape: Shape) -> dict[str, list[Any]]:
 def merge(live: Any, applied: Any, shape: Shape) -> Any:
     """What is live with what is applied, whose items are distinct, laid over it."""
     form = _form(shape, live, applied)
-    if form is Form.WHOLE or not live:
+    if form is _WHOLE or not live:
         return applied
     if not applied:
         return live
-    if form is Form.MAP:
+    if form is _MAP:
         found = dict(live)
         for name, item in applied.items():
             found[name] = merge(live[name], item, _below(shape, name)[1]) if name in live else item
@@ -245,9 +249,9 @@ def _merged_list(live: list[Any], applied: list[Any], shape: Shape) -> list[Any]
 def remove(value: Any, gone: Set, shape: Shape) -> Any:
     """The value without these fields; null where nothing is left of a map or list."""
     form = _form(shape, value)
-    if form is Form.WHOLE or not value:
+    if form is _WHOLE or not value:
         return value
-    if form is Form.MAP:
+    if form is _MAP:
         return _less_map(value, gone, shape)
     items: list[Any] = []
     for item in value:
@@ -279,7 +283,7 @@ def with_parents(fields: Set, shape: Shape) -> Set:
             found[step] = below
             continue
         kind, name = step[:2], step[2:]
-        named = kind == "f:" and shape.form is Form.MAP and name in shape.fields
+        named = kind == "f:" and shape.form is _MAP and name in shape.fields
         inner = with_parents(below, _below(shape, name)[1] if kind == "f:" else shape.element)
         found[step] = {SELF: LEAF, **inner} if named else inner
     return found

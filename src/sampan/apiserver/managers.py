@@ -132,6 +132,9 @@ def updated(live: Object | None, new: Object, shape: Shape, who: Manager, left_a
     if live is not None and not entries:
         return []
     try:
+        if live is None and not entries:
+            owned = fieldsets.without(created(new, shape), left_alone)
+            return [who.entry(owned, who.time)] if owned else []
         found, gone = differences(live or {}, new, shape)
     except fields.Ambiguous:
         return list(before.get("managedFields") or ())
@@ -144,13 +147,50 @@ def differences(live: Object, new: Object, shape: Shape) -> tuple[Set, Set]:
     return fields.changes(one, other, shape)
 
 
+# What parts of objects own that were created lately, by their JSON: pods come in many copies.
+_created: dict[tuple[int, str, bytes], Set] = {}
+MOST_CREATED, LARGEST_CREATED = 500, 8192
+
+
+def created(obj: Object, shape: Shape) -> Set:
+    """What a new object owns: what `differences` finds where nothing was. Raises Ambiguous."""
+    found: Set = {}
+    for name, value in obj.items():
+        if name in ("apiVersion", "kind"):
+            continue
+        below: Set | None
+        if name == "metadata":
+            value = {n: v for n, v in value.items() if n not in _UNOWNED}
+            below = fields.changes({}, value, shape.below(name)[1])[0]
+        else:
+            below = _created_part(shape, name, value)
+        if below is not None and (below or name != "metadata"):
+            found[f"f:{name}"] = below
+    return found
+
+
+def _created_part(shape: Shape, name: str, value: Any) -> Set | None:
+    text = orjson.dumps(value)
+    key = (id(shape), name, text)
+    found: Set | None = _created.get(key)
+    if found is None:
+        found = fields.changes({}, {name: value}, shape)[0].get(f"f:{name}")
+        if found is not None and len(text) <= LARGEST_CREATED:
+            if len(_created) >= MOST_CREATED:
+                _created.clear()
+            _created[key] = found
+    return found
+
+
 def _owned_part(obj: Object) -> Object:
     meta = obj.get("metadata") or {}
     kept = {name: value for name, value in meta.items() if name not in _UNOWNED}
     return {**{k: v for k, v in obj.items() if k not in ("apiVersion", "kind")}, "metadata": kept}
 
 
-def updated_entries(entries: list[Object], found: Set, gone: Set, who: Manager, left_alone: Set) -> list[Object]:
+def updated_entries(
+    entries: list[Object], found: Set, gone: Set, who: Manager, left_alone: Set
+) -> list[Object]:
     found, gone = fieldsets.without(found, left_alone), fieldsets.without(gone, left_alone)
     touched = fieldsets.union(found, gone)
     kept = [_less(e, touched) for e in entries] if touched else entries
@@ -168,10 +208,11 @@ def _less(entry: Object, fields_: Set) -> Object:
 
 def _capped(entries: list[Object]) -> list[Object]:
     """The entries with the oldest updates of each version put together, where there are too many."""
-    updates = sorted((e for e in entries if e["operation"] == "Update" and e["fieldsV1"]), key=_order)
+    updates = [e for e in entries if e["operation"] == "Update" and e["fieldsV1"]]
     over = len(updates) - MOST_UPDATES
     if over <= 0:
         return entries
+    updates.sort(key=_order)
     first: dict[str, Object] = {}
     dropped: list[Object] = []
     buckets: dict[str, Object] = {}

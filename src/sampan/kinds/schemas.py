@@ -22,9 +22,9 @@ Schema = dict[str, Any]
 
 DATA = Path(__file__).parent / "data" / "schemas.json.zst"
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
-_INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
-_TIMES = ("io.k8s.apimachinery.pkg.apis.meta.v1.Time", "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime")
-_RANGES = {"int32": 2**31, "int64": 2**63}
+INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+TIMES = ("io.k8s.apimachinery.pkg.apis.meta.v1.Time", "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime")
+RANGES = {"int32": 2**31, "int64": 2**63}
 
 
 class DecodeError(ValueError):
@@ -96,9 +96,24 @@ def decode(obj: Object, group: str, version: str, kind: str) -> Decoded:
     schema = of(group, version, kind)
     if schema is None:
         return Decoded(obj)
+    from sampan.kinds import decoders
+
+    try:
+        return Decoded(decoders.of(schema)(obj))
+    except decoders.Irregular:
+        return decode_slowly(obj, schema, kind)
+
+
+def decode_slowly(obj: Object, schema: Schema, kind: str) -> Decoded:
+    """What `decode` does, worded: every unknown field, or the first wrong type. Raises DecodeError."""
     found = Decoded({})
     found.obj = _object(obj, schema, "", kind, found.unknown)
     return found
+
+
+def decode_part(value: Any, name: str, path: str, owner: str, unknown: list[str]) -> Any:
+    """A part of an object by the name of its definition; paths of unknown fields are added. Raises DecodeError."""
+    return _value(value, {"$ref": name}, path, owner, unknown)
 
 
 def _object(value: Any, schema: Schema, path: str, owner: str, unknown: list[str]) -> Object:
@@ -121,10 +136,10 @@ def _value(value: Any, schema: Schema, path: str, owner: str, unknown: list[str]
     if reference is not None:
         if reference == QUANTITY:
             return _quantity(value)
-        if reference == _INT_OR_STRING:
+        if reference == INT_OR_STRING:
             return _int_or_string(value, owner, path)
         schema = definitions()[reference]
-        if reference in _TIMES:
+        if reference in TIMES:
             return _time(value, owner, path)
         if "properties" in schema:
             name = reference.rpartition(".")[2]
@@ -165,7 +180,7 @@ def _scalar(value: Any, kind: str | None, schema: Schema, path: str, owner: str)
     if kind == "boolean" and not isinstance(value, bool):
         raise _mismatch(value, owner, path, "bool")
     if kind == "integer":
-        limit = _RANGES[schema.get("format", "int64")]
+        limit = RANGES[schema.get("format", "int64")]
         if not isinstance(value, int) or isinstance(value, bool) or not -limit <= value < limit:
             raise _mismatch(value, owner, path, _go_type(schema))
     if kind == "number" and (not isinstance(value, int | float) or isinstance(value, bool)):

@@ -6,6 +6,7 @@ strategy"; kube-openapi, pkg/schemaconv.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
@@ -44,7 +45,7 @@ class Shape:
 
     __slots__ = ("_always", "_element", "_fields", "_schema", "form", "keys")
 
-    def __init__(self, form: Form, schema: Schema, keys: tuple[str, ...] = ()):
+    def __init__(self, form: Form, schema: Mapping[str, Any], keys: tuple[str, ...] = ()):
         self.form, self.keys = form, keys
         self._schema = schema
         self._fields: dict[str, tuple[str, Shape]] | None = None
@@ -80,15 +81,19 @@ class Shape:
 
 
 WHOLE, FREE = Shape(Form.WHOLE, {}), Shape(Form.FREE, {})
-_known: dict[int, tuple[Schema, Shape]] = {}
+_known: dict[int, tuple[Mapping[str, Any], Shape]] = {}
+# Of kinds without a schema, such as metrics.
+_NOTHING: Schema = {}
 
 
 def of(kind: Kind) -> Shape:
     """The shape of a kind's objects; custom kinds bring their own schema."""
-    return of_schema(schemas.node_of(kind).schema)
+    if kind.schema is not None:
+        return of_schema(kind.schema)
+    return of_schema(schemas.of(kind.group, kind.version, kind.kind) or _NOTHING)
 
 
-def of_schema(schema: Schema) -> Shape:
+def of_schema(schema: Mapping[str, Any]) -> Shape:
     """The shape of a place, made once for each schema; the schema must not change any more."""
     found = _known.get(id(schema))
     if found is None or found[0] is not schema:
@@ -96,7 +101,7 @@ def of_schema(schema: Schema) -> Shape:
     return found[1]
 
 
-def _made(schema: Schema) -> Shape:
+def _made(schema: Mapping[str, Any]) -> Shape:
     reference = schema.get("$ref")
     if reference in _SCALARS or schema.get("x-kubernetes-int-or-string"):
         return WHOLE
@@ -115,7 +120,7 @@ def _made(schema: Schema) -> Shape:
     return WHOLE
 
 
-def _list(schema: Schema) -> Shape:
+def _list(schema: Mapping[str, Any]) -> Shape:
     keys = tuple(schema.get("x-kubernetes-list-map-keys", ()))
     match schema.get("x-kubernetes-list-type"):
         case "map" if keys:
@@ -135,7 +140,7 @@ def _structs() -> dict[int, list[str]]:
     return {id(known[name]): fields for name, fields in listed.items() if name in known}
 
 
-def _always(schema: Schema) -> dict[str, Any]:
+def _always(schema: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {name: {} for name in _structs().get(id(schema), ())}
     for name in schema.get("required", ()):
         inner = schema.get("properties", {}).get(name, {})

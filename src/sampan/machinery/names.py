@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 Check = Callable[[str], list[str]]
 
@@ -17,7 +18,9 @@ _QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _VALUE = f"({_QUALIFIED})?"
 
 
+@lru_cache(4096)
 def _matches(pattern: str, text: str) -> bool:
+    """The same few names come again and again."""
     return re.fullmatch(pattern, text, re.ASCII) is not None
 
 
