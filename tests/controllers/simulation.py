@@ -30,9 +30,12 @@ from sampan.reconcile.controller import (
     Patch,
     Update,
 )
-from sampan.scheduler.place import Binding, place
-from sampan.scheduler.simple_snapshot import Snapshot
+from sampan.scheduler.decide import decide
+from sampan.scheduler.plugins import default_profile
+from sampan.scheduler.pods import PodInfo
+from sampan.scheduler.snapshot import Snapshot
 
+PROFILE = default_profile()
 START = times.seconds("2026-01-01T00:00:00Z")
 # How long a pod takes to become ready, and to end when it is deleted.
 STARTS_IN, ENDS_IN = 2.0, 1.0
@@ -255,11 +258,14 @@ class Simulation:
             snapshot.set_node(node)
         for pod in self.list("pods"):
             if pod["spec"].get("nodeName") and not _done(pod):
-                snapshot.add_pod(pod)
-        bound = [b for b in place(snapshot, waiting) if isinstance(b, Binding)]
-        for binding in bound:
-            self.patch("pods", key(binding.pod), {"spec": {"nodeName": binding.node}})
-        return bool(bound)
+                snapshot.add_pod(PodInfo(pod))
+        bound = False
+        for pod in sorted(map(PodInfo, waiting), key=_order):
+            if found := decide(PROFILE, snapshot, pod).node:
+                snapshot.add_pod(pod, found)
+                self.patch("pods", pod.key, {"spec": {"nodeName": found}})
+                bound = True
+        return bound
 
     def _kubelets(self) -> bool:
         """Pods on nodes that answer become ready and, when deleted, go away; each takes its time."""
@@ -334,6 +340,11 @@ def _brief(patch: Object) -> Object:
     meta = {k: v for k, v in patch.get("metadata", {}).items() if k not in ("uid", "resourceVersion")}
     rest = {k: v for k, v in patch.items() if k != "metadata"}
     return {**rest, "metadata": meta} if meta else rest
+
+
+def _order(pod: PodInfo) -> tuple[int, str, str]:
+    """The higher priority first, then the older, then by name."""
+    return -pod.priority, pod.object["metadata"].get("creationTimestamp", ""), pod.name
 
 
 def node(name: str, cpu: str = "4", memory: str = "8Gi", pods: str = "110", **labels: str) -> Object:

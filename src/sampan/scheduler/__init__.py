@@ -1,4 +1,6 @@
-"""The scheduler: `place(snapshot, pods) -> bindings`, and the loop that feeds it.
+"""The scheduler: finds a node for every pod, as kube-scheduler 1.37 does, and explains it.
 
-Start with `place`, then `filters` and `scores`; `loop` does what it decides.
+Decisions are plain functions of a snapshot: start with `decide`, then `plugins` (one file each) and `preemption`. What
+waits, and for what, is in `queue` and `hints`. `loop` does it all on a real cluster; `configuration` says how.
+Touches nothing but the Kubernetes API, and extenders over HTTP.
 """

@@ -38,6 +38,10 @@ from sampan.scheduler.snapshot import Snapshot
 class SchedulingError(Exception):
     """A plugin failed; the text says which and why. The pod is soon tried again."""
 
+    def __init__(self, message: str, plugin: str = "") -> None:
+        super().__init__(message)
+        self.plugin = plugin
+
 
 @dataclass(slots=True)
 class Decision:
@@ -113,7 +117,8 @@ class Cycle:
                     # The others still prepare themselves, for preemption.
                     refused = found.of(plugin.name)
                 else:
-                    raise SchedulingError(f'running PreFilter plugin "{plugin.name}": {found.message}')
+                    fault = f'running PreFilter plugin "{plugin.name}": {found.message}'
+                    raise SchedulingError(fault, plugin.name)
             elif found is not None:
                 self.states[plugin.name] = found.state
                 if status := self._narrow(plugin.name, found):
@@ -165,23 +170,22 @@ class Cycle:
             return failed(f'running "{plugin.name}" filter plugin: {found.message}').of(plugin.name)
         return found.of(plugin.name)
 
-    def filter_with_nominated(self, node: NodeInfo) -> Status | None:
+    def filter_with_nominated(self, node: NodeInfo, states: Mapping[str, Any] | None = None) -> Status | None:
         """As `filter`, with and without the pods of no lower priority that the node is kept for."""
         nominated = self.snapshot.nominated.get(node.name) or {}
         ahead = [p for p in nominated.values() if p.priority >= self.pod.priority and p.uid != self.pod.uid]
         if ahead:
-            states, copy = self.clone_states(), node.clone()
+            cloned, copy = self.clone_states(states), node.clone()
             for other in ahead:
-                self.add_pod(states, other, copy)
-            if found := self.filter(copy, states):
+                self.add_pod(cloned, other, copy)
+            if found := self.filter(copy, cloned):
                 return found
-        return self.filter(node)
+        return self.filter(node, states)
 
-    def clone_states(self) -> dict[str, Any]:
-        """The plugins' states, to be changed by add_pod and remove_pod."""
-        return {
-            name: state.clone() if hasattr(state, "clone") else state for name, state in self.states.items()
-        }
+    def clone_states(self, states: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The plugins' states (the cycle's own, or others), to be changed by add_pod and remove_pod."""
+        given = self.states if states is None else states
+        return {name: state.clone() if hasattr(state, "clone") else state for name, state in given.items()}
 
     def add_pod(self, states: Mapping[str, Any], other: PodInfo, node: NodeInfo) -> None:
         """As if `other` came to `node`, a clone, which is changed."""

@@ -19,7 +19,7 @@ Source: k8s.io/kube-scheduler/framework (interface.go, types.go) of 1.37.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -28,9 +28,13 @@ from sampan.machinery.objects import Object
 from sampan.scheduler.events import EventHint
 
 if TYPE_CHECKING:
+    from sampan.client.api import Client
+    from sampan.machinery.objects import Key
+    from sampan.scheduler.metrics import Metrics
     from sampan.scheduler.nodes import NodeInfo
     from sampan.scheduler.pods import PodInfo
     from sampan.scheduler.snapshot import Snapshot
+    from sampan.scheduler.waiting import WaitingPods
 
 MAX_SCORE = 100
 MIN_SCORE = 0
@@ -109,7 +113,26 @@ class NodeScore:
 
 
 class Handle(Protocol):
-    """What the process offers to plugins: the client, the recorder of events, and so on (see `loop`)."""
+    """What the process offers to plugins; `handle.ProcessHandle` says what each is. Nothing of it may block."""
+
+    client: Client
+    snapshot: Snapshot
+    waiting: WaitingPods
+    watchers: dict[str, list[Callable[[Object], None]]]
+    extenders: tuple[Any, ...]
+    metrics: Metrics
+
+    @property
+    def emit(self) -> Callable[[Object, str, str, str, str], None]: ...
+
+    @property
+    def latest(self) -> Callable[[str, Key], Object | None]: ...
+
+    @property
+    def activate(self) -> Callable[[Iterable[str]], None]: ...
+
+    @property
+    def spawn(self) -> Callable[[Coroutine[Any, Any, None], str], Any]: ...
 
 
 class Plugin:
@@ -165,8 +188,12 @@ class FilterPlugin(Named, Protocol):
 
 @runtime_checkable
 class PostFilterPlugin(Named, Protocol):
-    async def post_filter(self, cycle: Any, statuses: Mapping[str, Status]) -> Any:
-        """No node fits: make room. `cycle` is the decide.Cycle; see `preemption`."""
+    async def post_filter(self, cycle: Any, statuses: Mapping[str, Status]) -> tuple[Status, str | None]:
+        """No node fits, for these reasons: make room. `cycle` is the pod's decide.Cycle.
+
+        A success names the node that will do later; unschedulable lets the next plugin try. The node is "" to give
+        up an earlier one, None to leave it.
+        """
 
 
 @runtime_checkable

@@ -28,11 +28,14 @@ Question = Callable[[Any, PodInfo, Object | None, Object | None], bool]
 Row = tuple[Kind, Action, Question | None]
 # An extender says nothing of events, so each may help.
 EXTENDERS = "Extender"
+# Refuses pods while there are no nodes at all.
+NO_NODES = "NoNodes"
 
 
 def of(profile: Profile, extenders: bool = False) -> dict[str, tuple[EventHint, ...]]:
     """The hints of a profile's plugins by name."""
     found = {name: _of_plugin(plugin) for name, plugin in profile.plugins().items()}
+    found[NO_NODES] = (EventHint(ClusterEvent(Kind.NODE, Action.ADD)),)
     if extenders:
         found[EXTENDERS] = tuple(EventHint(ClusterEvent(kind, Action.ALL)) for kind in Kind)
     return found

@@ -1,11 +1,11 @@
-"""The scheduler's loop: keeps the snapshot by the informers' changes, places pods, and binds them.
+"""The scheduler's loop: one pod after the other from the queue, to a node; then many at a time to the API.
 
-    pending pod ─> queue ─> place ─┬─> assumed ─> (claims bound) ─> bound by pods/binding
-                     ^             └─> condition and event; waits for a change that may help, and its backoff
-                     └──────────────────────────────┘
+    informers ─> feed ─> queue ─> cycle ─┬─> assumed, reserved ─> (permit) ─> pre-bind ─> bind
+                           ^             └─> post-filter; condition and event
+                           └── events, backoff ──┘
 
-A placed pod counts on its node from then on, before the API server confirms it; a binding that fails takes
-it off again.
+A placed pod counts on its node from then on, before the API server confirms it; a binding that fails takes it off
+again. Start with `run`; what a pod goes through is in `cycle`, what wakes it in `queue` and `hints`.
 """
 
 from __future__ import annotations
@@ -14,310 +14,371 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
-from sampan.client.api import ApiError, Change, Client, Unavailable
+from sampan.client.api import ApiError, Client, Unavailable
 from sampan.host import trace
-from sampan.machinery import claims, times
-from sampan.machinery.objects import Key, Object, key
+from sampan.machinery.objects import Object, changed
 from sampan.reconcile.events import Recorder
 from sampan.reconcile.loop import Informers
-from sampan.reconcile.queue import Queue
-from sampan.scheduler.place import Binding, Failure, place
-from sampan.scheduler.simple_snapshot import Snapshot
+from sampan.scheduler import changes, configuration, cycle, hints, outcome
+from sampan.scheduler.configuration import Configuration, build
+from sampan.scheduler.cycle import Reservation
+from sampan.scheduler.decide import Cycle, Decision, SchedulingError, decide
+from sampan.scheduler.extenders import Extender
+from sampan.scheduler.feed import OPTIONAL, Feed
+from sampan.scheduler.framework import Code, Status
+from sampan.scheduler.handle import ProcessHandle
+from sampan.scheduler.metrics import Metrics
+from sampan.scheduler.outcome import Failure
+from sampan.scheduler.pods import PodInfo
+from sampan.scheduler.profiles import Profile
+from sampan.scheduler.queue import Queued, Rules, SchedulingQueue
+from sampan.scheduler.snapshot import Snapshot
 
-NAME = "default-scheduler"
-FIRST_BACKOFF, LAST_BACKOFF = 0.1, 10.0
-# A pod that could not be placed is tried again after this time, whatever happens.
-SWEEP = 300.0
-# How long claims may take to be bound once their node is chosen.
-CLAIMS_WAIT = 600.0
-# The most pods that are placed before others on the loop get their turn.
-BATCH = 64
+SERVICE = "kube-scheduler"
+# How long pods are placed before others on the loop get their turn, in seconds.
+TURN = 0.005
+# How many pods are bound at the same time.
+BINDERS = 256
+# From so many nodes on, they are kept as columns of numbers.
+MANY_NODES = 50
 
 log = logging.getLogger(__name__)
 
 
-async def run(client: Client, informers: Informers) -> None:
-    """Schedule the pods whose spec.schedulerName is `default-scheduler`, until cancelled."""
-    recorder = Recorder(client, NAME)
-    scheduler = Scheduler(client, informers, recorder)
+async def run(client: Client, informers: Informers, config: Configuration | None = None) -> None:
+    """Schedule the pods whose spec.schedulerName is a profile's, until cancelled."""
+    chosen = config or configuration.default()
+    recorders = {profile.name: Recorder(client, profile.name) for profile in chosen.profiles}
+
+    def emit(about: Object, type: str, reason: str, message: str, component: str) -> None:
+        recorders[component].emit(about, type, reason, message)
+
+    scheduler = Scheduler(client, informers, chosen, emit)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(recorder.run(), name="scheduler events")
+        for recorder in recorders.values():
+            tasks.create_task(recorder.run(), name="scheduler events")
         tasks.create_task(scheduler.run(), name="scheduler")
 
 
-def wants_node(pod: Object) -> bool:
-    """Whether the pod waits for this scheduler."""
-    spec, meta = pod["spec"], pod["metadata"]
-    return (
-        not spec.get("nodeName")
-        and spec.get("schedulerName", NAME) == NAME
-        and not spec.get("schedulingGates")
-        and "deletionTimestamp" not in meta
-        and not _is_finished(pod)
-    )
-
-
-def _is_finished(pod: Object) -> bool:
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-
-
 class Scheduler:
-    """The loop's state: the snapshot, the queue, and the pods that wait for a change."""
+    """The process's state: what is known of the cluster, who waits, and who is on the way to a node."""
 
-    def __init__(self, client: Client, informers: Informers, recorder: Recorder) -> None:
-        self._client, self._informers, self._recorder = client, informers, recorder
-        self._snapshot = Snapshot()
-        self._queue = Queue(FIRST_BACKOFF, LAST_BACKOFF)
+    def __init__(self, client: Client, informers: Informers, config: Configuration, emit: Any) -> None:
+        self.metrics = Metrics()
+        self.snapshot = Snapshot()
+        self.ready = asyncio.Event()
+        self._informers = informers
+        self._extenders = tuple(Extender(e) for e in config.extenders)
+        self._clock = asyncio.get_running_loop().time
         self._woken = asyncio.Event()
-        # Pods that no node fits, with when they may be tried again.
-        self._unplaced: dict[Key, _Unplaced] = {}
-        self._waits_for_claims: dict[Key, asyncio.Event] = {}
-        self._handlers = {
-            "pods": self._on_pod,
-            "nodes": self._on_node,
-            "persistentvolumeclaims": self._on_claim,
-            "persistentvolumes": self._on_volume,
-            "storageclasses.storage.k8s.io": self._on_class,
-            "namespaces": self._on_namespace,
-        }
-        for kind, handler in self._handlers.items():
-            informers.subscribe(kind, handler)
+        self._binders = asyncio.Semaphore(BINDERS)
+        self._placer: Any = None
+        self._start = 0
+        self.handle = ProcessHandle(
+            client,
+            self.snapshot,
+            emit,
+            informers.get,
+            activate=self._activate,
+            extenders=self._extenders,
+            metrics=self.metrics,
+        )
+        self.profiles = build.profiles(config, self.handle)
+        if config.percentage:
+            self.profiles = {n: _sampling(p, config.percentage) for n, p in self.profiles.items()}
+        self._later = {name: cycle.later(profile) for name, profile in self.profiles.items()}
+        self.queue = self._make_queue(config)
+        self.feed = Feed(
+            self.snapshot, self.queue, self.handle.waiting, self.profiles, self._clock, self._woken.set
+        )
+        self.handle.watchers = self.feed.watchers
+        self._show_gauges()
+
+    def _make_queue(self, config: Configuration) -> SchedulingQueue:
+        rules = {name: _rules(profile, bool(self._extenders)) for name, profile in self.profiles.items()}
+        sort = next(iter(self.profiles.values())).queue_sort[0]
+        return SchedulingQueue(rules, first=config.first_backoff, last=config.last_backoff, order=sort.key)
+
+    def _show_gauges(self) -> None:
+        show = self.metrics.gauge
+        text = "Number of pending pods, by the queue type."
+        sizes = self.queue.sizes
+        show("scheduler_pending_pods", text, ("queue",), lambda: {(n,): s for n, s in sizes().items()})
+        text = "Number of nodes, pods, and assumed (bound) pods in the scheduler cache."
+        show("scheduler_cache_size", text, ("type",), self._cache_sizes)
+        text = "Number of pods added to scheduling queues by event and queue type."
+        show("scheduler_queue_incoming_pods_total", text, ("queue", "event"), self._incoming)
+        text = "The number of unschedulable pods broken down by plugin name."
+        show("scheduler_unschedulable_pods", text, ("plugin", "profile"), self.queue.rejected)
+
+    def _incoming(self) -> dict[tuple[str, ...], float]:
+        return dict(self.queue.incoming.items())
+
+    def _cache_sizes(self) -> dict[tuple[str, ...], float]:
+        pods = sum(len(node.pods) for node in self.snapshot.nodes.values())
+        assumed = len(self.feed.assumed)
+        return {("nodes",): len(self.snapshot.nodes), ("pods",): pods, ("assumed_pods",): assumed}
 
     async def run(self) -> None:
-        await self._informers.synced(self._handlers)
-        clock = asyncio.get_running_loop().time
-        async with asyncio.TaskGroup() as binders:
-            while True:
-                batch = self._next_batch(clock())
-                if not batch:
-                    await self._wait()
-                    continue
-                self._place(batch, binders)
-                # Let bindings start and changes come in.
+        """Schedule until cancelled."""
+        optional = await outcome.served(self.handle.client, OPTIONAL)
+        await self._informers.synced(self.feed.subscribe(self._informers, optional))
+        self.ready.set()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self.handle.spawn = lambda work, name: tasks.create_task(work, name=name)
+                await self._schedule_all()
+        finally:
+            for extender in self._extenders:
+                await extender.close()
+
+    async def _schedule_all(self) -> None:
+        turn = self._clock() + TURN
+        while True:
+            item = self.queue.pop(self._clock())
+            if item is None:
+                await self._wait()
+                turn = self._clock() + TURN
+                continue
+            try:
+                await self._schedule(item)
+            except Exception as e:
+                # A plugin's fault is one pod's, not everyone's.
+                log.exception("cannot schedule %s", item.pod.key)
+                self._forget(item.pod.uid)
+                self._fail(item, Failure(f"{type(e).__name__}: {e}"), [])
+            if self._clock() > turn:
                 await asyncio.sleep(0)
+                turn = self._clock() + TURN
 
     async def _wait(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(self._queue.next_time()):
+            async with asyncio.timeout_at(self.queue.next_time()):
                 await self._woken.wait()
         self._woken.clear()
 
-    def _next_batch(self, now: float) -> list[tuple[Object, list[trace.Cause]]]:
-        batch: list[tuple[Object, list[trace.Cause]]] = []
-        while len(batch) < BATCH and (item := self._queue.pop(now)):
-            name, causes = item
-            self._queue.done(name)
-            pod = self._informers.get("pods", name)
-            if pod and wants_node(pod) and not self._snapshot.holds(pod["metadata"]["uid"]):
-                batch.append((pod, causes))
-        return batch
-
-    def _place(self, batch: list[tuple[Object, list[trace.Cause]]], binders: asyncio.TaskGroup) -> None:
-        causes = {pod["metadata"]["uid"]: found for pod, found in batch}
-        began = time.time_ns()
-        for outcome in place(self._snapshot, [pod for pod, _ in batch]):
-            why = causes[outcome.pod["metadata"]["uid"]]
-            name = f"schedule {key(outcome.pod)}"
-            if isinstance(outcome, Failure):
-                # At once: a change that helps may come before anything else runs.
-                self._hold(outcome.pod, why)
-            work = self._bind(outcome) if isinstance(outcome, Binding) else self._tell(outcome)
-            binders.create_task(self._traced(name, why, began, outcome.pod, work), name=name)
-
-    async def _traced(
-        self, name: str, causes: list[trace.Cause], began: int, pod: Object, work: Coroutine[None, None, None]
-    ) -> None:
-        """Await `work` as a span that began when the decision did; what fails is tried again."""
-        try:
-            with trace.span(name, "kube-scheduler", causes=causes) as span:
-                span.start = began
-                await work
-        except (ApiError, Unavailable, TimeoutError) as e:
-            log.warning("%s: %s", name, e or "its claims were not bound in time")
-            self._give_back(pod)
-
-    async def _bind(self, outcome: Binding) -> None:
-        pod, name = outcome.pod, key(outcome.pod)
-        if outcome.claims:
-            await self._bind_claims(outcome)
-        binding = {
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": {"name": name.name, "namespace": name.namespace, "uid": pod["metadata"]["uid"]},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": outcome.node},
-        }
-        await self._client.create("pods", binding, name=name.name, subresource="binding")
-        self._queue.forget(name)
-        message = f"Successfully assigned {name} to {outcome.node}"
-        self._recorder.emit(pod, "Normal", "Scheduled", message)
-
-    async def _bind_claims(self, outcome: Binding) -> None:
-        """Tell the claims of the node, and wait until volumes there are bound to them."""
-        for claim in outcome.claims:
-            if _selected_node(claim) != outcome.node:
-                note = {"metadata": {"annotations": {claims.SELECTED_NODE: outcome.node}}}
-                namespace, name = key(claim)
-                await self._client.patch("persistentvolumeclaims", name, namespace, note)
-        wanted = [key(claim) for claim in outcome.claims]
-        changed = self._waits_for_claims[key(outcome.pod)] = asyncio.Event()
-        try:
-            async with asyncio.timeout(CLAIMS_WAIT):
-                while not all(self._is_bound(name) for name in wanted):
-                    changed.clear()
-                    await changed.wait()
-        finally:
-            del self._waits_for_claims[key(outcome.pod)]
-
-    def _is_bound(self, name: Key) -> bool:
-        claim = self._informers.get("persistentvolumeclaims", name)
-        return claim is not None and (claim.get("status") or {}).get("phase") == "Bound"
-
-    def _hold(self, pod: Object, causes: list[trace.Cause]) -> None:
-        """Let the pod wait for a change that may help."""
-        name, now = key(pod), asyncio.get_running_loop().time()
-        self._unplaced[name] = _Unplaced(now + self._queue.backoff(name), _is_picky(pod), tuple(causes))
-        self._queue.add_at(name, now + SWEEP)
-
-    async def _tell(self, outcome: Failure) -> None:
-        """Note why the pod has no node."""
-        pod, name = outcome.pod, key(outcome.pod)
-        self._recorder.emit(pod, "Warning", "FailedScheduling", outcome.message)
-        known = (pod.get("status") or {}).get("conditions") or ()
-        if any(c["type"] == "PodScheduled" and c.get("message") == outcome.message for c in known):
-            return
-        condition = {
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": "Unschedulable",
-            "message": outcome.message,
-            "lastTransitionTime": times.time(time.time()),
-        }
-        meta = {"uid": pod["metadata"]["uid"], "resourceVersion": pod["metadata"]["resourceVersion"]}
-        patch = {"metadata": meta, "status": {"conditions": [condition]}}
-        try:
-            await self._client.patch(
-                "pods", name.name, name.namespace, patch, type="strategic", subresource="status"
-            )
-        except ApiError as e:
-            # The pod has changed since, perhaps it even has a node by now: what we wanted to say is old.
-            if e.reason not in ("Conflict", "NotFound"):
-                raise
-
-    def _give_back(self, pod: Object) -> None:
-        """A placed pod was not bound: take it off its node, unless it turns out to be there, and try again."""
-        found = self._informers.get("pods", key(pod))
-        uid = pod["metadata"]["uid"]
-        if found is None or found["metadata"]["uid"] != uid or not found["spec"].get("nodeName"):
-            self._snapshot.remove_pod(pod)
-        self._queue.retry(key(pod), asyncio.get_running_loop().time())
+    def _activate(self, uids: Iterable[str]) -> None:
+        self.queue.activate(uids, self._clock())
         self._woken.set()
 
-    def _on_pod(self, change: Change, old: Object | None) -> None:
-        pod, name = change.object, key(change.object)
-        causes = _causes(change)
-        if change.type == "DELETED" or _is_finished(pod):
-            self._unplaced.pop(name, None)
-            if change.type == "DELETED":
-                self._queue.forget(name)
-            if self._snapshot.remove_pod(pod):
-                self._help(causes)
-        elif pod["spec"].get("nodeName"):
-            self._unplaced.pop(name, None)
-            self._snapshot.add_pod(pod)
-            if old is None or not old["spec"].get("nodeName"):
-                self._help(causes, picky_only=True)
-        elif wants_node(pod) and (old is None or _asks_otherwise(old, pod)):
-            self._queue.add(name, causes)
-            self._woken.set()
+    # One pod
 
-    def _on_node(self, change: Change, old: Object | None) -> None:
-        node = change.object
-        if change.type == "DELETED":
-            self._snapshot.remove_node(node["metadata"]["name"])
+    async def _schedule(self, item: Queued) -> None:
+        pod, began = item.pod, time.time_ns()
+        profile = self.profiles[pod.scheduler]
+        if pod.terminating:
+            text = f"skip schedule deleting pod: {pod.key}"
+            self.handle.emit(pod.object, "Warning", "FailedScheduling", text, profile.name)
+            self.queue.done(pod.uid)
             return
-        self._snapshot.set_node(node)
-        if old is None or _offers_otherwise(old, node):
-            self._help(_causes(change))
+        if self.snapshot.holds(pod.uid):
+            self.queue.done(pod.uid)
+            return
+        try:
+            decision = await self._choose(profile, pod)
+            if not decision.node:
+                await self._make_room(item, profile, decision, began)
+                return
+        except SchedulingError as e:
+            self._start_failing(item, Failure(str(e)), began)
+            return
+        finally:
+            self.metrics.algorithm_seconds.observe((time.time_ns() - began) / 1e9)
+        self._take(item, Reservation(profile, pod, decision.node), began)
 
-    def _on_claim(self, change: Change, old: Object | None) -> None:
-        if change.type == "DELETED":
-            self._snapshot.volumes.claims.pop(key(change.object), None)
-        else:
-            self._snapshot.volumes.claims[key(change.object)] = change.object
-        for waiting in self._waits_for_claims.values():
-            waiting.set()
-        self._help(_causes(change))
+    async def _choose(self, profile: Profile, pod: PodInfo) -> Decision:
+        """The node: by single steps where something asks for them, by columns where there are many nodes."""
+        nodes = len(self.snapshot.nodes)
+        asked = any(extender.is_interested(pod) for extender in self._extenders)
+        sampled = cycle.enough(nodes, profile.percentage_of_nodes_to_score) < nodes
+        if asked or sampled or pod.nominated:
+            self._start += 1
+            return await cycle.choose(profile, self.snapshot, pod, self._extenders, self._start * 97)
+        return self._decide(profile, pod)
 
-    def _on_volume(self, change: Change, old: Object | None) -> None:
-        _set(self._snapshot.volumes.volumes, change, change.object)
-        self._help(_causes(change))
+    def _decide(self, profile: Profile, pod: PodInfo) -> Decision:
+        if self._placer is None and len(self.snapshot.nodes) > MANY_NODES:
+            # Loaded late: small clusters do without numpy.
+            from sampan.scheduler.columns.placer import Placer
 
-    def _on_class(self, change: Change, old: Object | None) -> None:
-        _set(self._snapshot.volumes.classes, change, change.object)
-        self._help(_causes(change))
+            self._placer = Placer(self.snapshot)
+        if self._placer is not None:
+            found: Decision = self._placer.place(profile, pod)
+            return found
+        return decide(profile, self.snapshot, pod)
 
-    def _on_namespace(self, change: Change, old: Object | None) -> None:
-        _set(self._snapshot.namespaces, change, change.object["metadata"].get("labels") or {})
+    def _take(self, item: Queued, reservation: Reservation, began: int) -> None:
+        """Count the pod on its node, reserve, ask for permission; then bind beside the others."""
+        pod, node = reservation.pod, reservation.node
+        self.snapshot.add_pod(pod, node)
+        self.snapshot.withdraw(pod.uid)
+        self.feed.assumed[pod.uid] = pod
+        refused = self._reserved(reservation)
+        if refused is not None:
+            self._forget(reservation.pod.uid)
+            self._start_failing(item, outcome.on_one_node(pod, node, refused), began)
+            return
+        name = f"schedule {pod.key}"
+        self.handle.spawn(self._bind(name, item, reservation, began), name)
 
-    def _help(self, causes: tuple[trace.Cause, ...], picky_only: bool = False) -> None:
-        """Something changed for the better: try those that wait again, once their backoff is over."""
-        now = asyncio.get_running_loop().time()
-        for name, waiting in list(self._unplaced.items()):
-            if picky_only and not waiting.picky:
-                continue
-            del self._unplaced[name]
-            # It goes on with the trace that made it; what helped is a link.
-            self._queue.add_at(name, max(now, waiting.earliest), (*waiting.causes, *causes))
-            self._woken.set()
+    def _reserved(self, reservation: Reservation) -> Status | None:
+        short = self._later[reservation.profile.name]
+        if refused := cycle.reserve(reservation, self.snapshot, short):
+            return refused
+        if refused := cycle.permit(reservation, self.handle.waiting, self._clock()):
+            reservation.unreserve()
+        return refused
+
+    def _forget(self, uid: str) -> None:
+        if self.feed.assumed.pop(uid, None) is not None:
+            self.snapshot.remove_pod(uid)
+
+    async def _bind(self, name: str, item: Queued, reservation: Reservation, began: int) -> None:
+        with trace.span(name, SERVICE, causes=item.causes) as span:
+            span.start = began
+            if refused := await self._permitted(reservation):
+                self._fail_bound(
+                    item, reservation, outcome.on_one_node(item.pod, reservation.node, refused), began
+                )
+                return
+            # From here on the pod is no longer unschedulable, whatever happens: no event is kept for it.
+            self.queue.done(item.pod.uid)
+            async with self._binders:
+                found = await self._bound(reservation)
+            if found is not None:
+                self._fail_bound(item, reservation, Failure(found.message), began)
+                return
+            text = f"Successfully assigned {item.pod.key} to {reservation.node}"
+            self.handle.emit(item.pod.object, "Normal", "Scheduled", text, reservation.profile.name)
+            self._count_scheduled(item, reservation.profile, began)
+
+    async def _permitted(self, reservation: Reservation) -> Status | None:
+        waiting = self.handle.waiting.get(reservation.pod.uid)
+        if waiting is None:
+            return None
+        began = self._clock()
+        try:
+            found = await waiting.decision()
+        finally:
+            self.handle.waiting.remove(reservation.pod.uid)
+        code = found.code if found else Code.SUCCESS
+        self.metrics.permit_seconds.observe(self._clock() - began, code)
+        return found
+
+    async def _bound(self, reservation: Reservation) -> Status | None:
+        try:
+            return await cycle.bind(reservation, self._extenders)
+        except (ApiError, Unavailable, TimeoutError) as e:
+            return Status(Code.ERROR, (str(e) or "no answer in time",))
+        except Exception as e:
+            log.exception("cannot bind %s", reservation.pod.key)
+            return Status(Code.ERROR, (f"{type(e).__name__}: {e}",))
+
+    def _count_scheduled(self, item: Queued, profile: Profile, began: int) -> None:
+        metrics, now = self.metrics, self._clock()
+        metrics.attempts.add("scheduled", profile.name)
+        metrics.attempt_seconds.observe((time.time_ns() - began) / 1e9, "scheduled", profile.name)
+        metrics.pod_attempts.observe(item.attempts)
+        attempts = str(item.attempts) if item.attempts < 15 else "15+"
+        metrics.sli_seconds.observe(now - (item.first or now), attempts)
+        if item.swept_at >= item.since:
+            metrics.after_flush.add()
+
+    # What fails
+
+    async def _make_room(self, item: Queued, profile: Profile, decision: Decision, began: int) -> None:
+        """No node will do: let the post-filter plugins try to make one do later."""
+        if not decision.nodes:
+            self._start_failing(item, outcome.NO_NODES, began)
+            return
+        told: list[str] = []
+        nominated: str | None = None
+        if profile.post_filter:
+            steps = Cycle(profile, self.snapshot, item.pod)
+            steps.pre_filter()
+            for plugin in profile.post_filter:
+                status, found = await plugin.post_filter(steps, outcome.statuses(decision, self.snapshot))
+                if status.code is not Code.UNSCHEDULABLE:
+                    told, nominated = list(status.reasons), found
+                    break
+                told += status.reasons
+                nominated = nominated if found is None else found
+        failure = outcome.unfit(decision, ", ".join(told))
+        self._start_failing(item, replace(failure, nominated=nominated), began)
+
+    def _start_failing(self, item: Queued, failure: Failure, began: int) -> None:
+        """Give the pod back to the queue at once, then tell users."""
+        name = f"schedule {item.pod.key}"
+        causes = list(item.causes)
+        if not self._fail(item, failure, causes):
+            return
+        self._count_failed(item, failure, began)
+        self.handle.spawn(self._tell(name, item.pod, failure, causes, began), name)
+
+    def _fail_bound(self, item: Queued, reservation: Reservation, failure: Failure, began: int) -> None:
+        """What was placed is not bound: take all back, and try again."""
+        reservation.unreserve()
+        held = reservation.pod.uid in self.feed.assumed
+        self._forget(reservation.pod.uid)
+        gone = changed(reservation.pod.object, ("spec", "nodeName"), reservation.node)
+        rejected, uid = not failure.is_error, reservation.pod.uid
+        if rejected:
+            self._start_failing(item, replace(failure, nominated=""), began)
+        if held:
+            only = (lambda pod: pod.uid != uid) if rejected else None
+            self.queue.happened(changes.POD_DELETED, gone, None, self._clock(), only=only)
+        if not rejected:
+            self._start_failing(item, replace(failure, nominated=""), began)
+        self._woken.set()
+
+    def _fail(self, item: Queued, failure: Failure, causes: list[trace.Cause]) -> bool:
+        """Back into the queue, if the pod still waits for a node; False where there is nothing to tell."""
+        latest = self._informers.get("pods", item.pod.key)
+        uid = item.pod.uid
+        if latest is None or latest["metadata"].get("uid") != uid or latest["spec"].get("nodeName"):
+            self.queue.done(uid)
+            return False
+        item.pod = PodInfo(latest)
+        self.queue.give_back(item, self._clock(), rejectors=failure.rejectors, pending=failure.pending)
+        node = item.pod.nominated if failure.nominated is None else failure.nominated
+        self.snapshot.withdraw(uid)
+        if node:
+            self.snapshot.nominate(item.pod, node)
+        self._woken.set()
+        return True
+
+    def _count_failed(self, item: Queued, failure: Failure, began: int) -> None:
+        result = "error" if failure.is_error else "unschedulable"
+        self.metrics.attempts.add(result, item.pod.scheduler)
+        self.metrics.attempt_seconds.observe((time.time_ns() - began) / 1e9, result, item.pod.scheduler)
+
+    async def _tell(
+        self, name: str, pod: PodInfo, failure: Failure, causes: list[trace.Cause], began: int
+    ) -> None:
+        with trace.span(name, SERVICE, causes=causes) as span:
+            span.start = began
+            text = outcome.note(failure.message)
+            self.handle.emit(pod.object, "Warning", "FailedScheduling", text, pod.scheduler)
+            try:
+                await outcome.write(self.handle.client, pod, failure)
+            except (ApiError, Unavailable) as e:
+                log.warning("%s: its status cannot be written: %s", name, e)
 
 
-@dataclass(frozen=True, slots=True)
-class _Unplaced:
-    """`picky` pods depend on where other pods are, so that a pod which gets a node may help them."""
-
-    earliest: float
-    picky: bool
-    causes: tuple[trace.Cause, ...]
+def _sampling(profile: Profile, percentage: int) -> Profile:
+    """The profile's own percentage goes before the one for all."""
+    if profile.percentage_of_nodes_to_score is not None:
+        return profile
+    return replace(profile, percentage_of_nodes_to_score=percentage)
 
 
-def _is_picky(pod: Object) -> bool:
-    spec = pod["spec"]
-    return bool((spec.get("affinity") or {}).get("podAffinity") or spec.get("topologySpreadConstraints"))
+def _rules(profile: Profile, extenders: bool) -> Rules:
+    def passes(plugin: Any) -> Any:
+        return lambda pod: plugin.pre_enqueue(pod) is None
 
-
-def _causes(change: Change) -> tuple[trace.Cause, ...]:
-    cause = trace.parse(change.cause)
-    return (cause,) if cause else ()
-
-
-def _set(known: dict[str, Object], change: Change, value: Object) -> None:
-    name = change.object["metadata"]["name"]
-    if change.type == "DELETED":
-        known.pop(name, None)
-    else:
-        known[name] = value
-
-
-def _asks_otherwise(old: Object, new: Object) -> bool:
-    """Whether a pod's change, not just of its status, may change where it can go."""
-    return bool(
-        old["spec"] != new["spec"]
-        or old["metadata"].get("labels") != new["metadata"].get("labels")
-        or old["metadata"]["uid"] != new["metadata"]["uid"]
-    )
-
-
-def _offers_otherwise(old: Object, new: Object) -> bool:
-    """Whether a node's change is more than a heartbeat."""
-    return bool(
-        (old.get("spec") or {}) != (new.get("spec") or {})
-        or old["metadata"].get("labels") != new["metadata"].get("labels")
-        or (old.get("status") or {}).get("allocatable") != (new.get("status") or {}).get("allocatable")
-    )
-
-
-def _selected_node(claim: Object) -> str:
-    return str((claim["metadata"].get("annotations") or {}).get(claims.SELECTED_NODE, ""))
+    gates = tuple((plugin.name, passes(plugin)) for plugin in profile.pre_enqueue)
+    return Rules(hints.of(profile, extenders), gates)

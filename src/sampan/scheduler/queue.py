@@ -153,6 +153,13 @@ class SchedulingQueue:
             "gated": gated,
         }
 
+    def rejected(self) -> dict[tuple[str, ...], float]:
+        """How many waiting pods each plugin refused, by plugin and profile."""
+        found: Counter[tuple[str, ...]] = Counter()
+        for item in self._items.values():
+            found.update((plugin, item.pod.scheduler) for plugin in item.rejectors | item.pending)
+        return dict(found)
+
     # Pods come, change and go
 
     def add(self, pod: PodInfo, now: float, causes: Iterable[Cause] = ()) -> None:
@@ -330,10 +337,10 @@ class SchedulingQueue:
 
     def _worth_meanwhile(self, item: Queued) -> int:
         """The same, of all that happened while the pod was in flight."""
-        if not (item.rejectors or item.pending):
+        if item.pod.uid not in self._flying or not (item.rejectors or item.pending):
             return AFTER_BACKOFF
         found = SKIP
-        for one in self._log[self._flying.get(item.pod.uid, 0) - self._dropped :]:
+        for one in self._log[self._flying[item.pod.uid] - self._dropped :]:
             if one.uid and one.uid != item.pod.uid:
                 continue
             worth = self._worth(item, one.event, one.old, one.new)

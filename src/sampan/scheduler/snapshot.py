@@ -29,6 +29,9 @@ CSI_DRIVERS = "csidrivers.storage.k8s.io"
 CAPACITIES = "csistoragecapacities.storage.k8s.io"
 ATTACHMENTS = "volumeattachments.storage.k8s.io"
 DEVICE_CLASSES = "deviceclasses.resource.k8s.io"
+RESOURCE_CLAIMS = "resourceclaims.resource.k8s.io"
+RESOURCE_SLICES = "resourceslices.resource.k8s.io"
+BUDGETS = "poddisruptionbudgets.policy"
 
 
 class Observer(Protocol):
@@ -112,6 +115,17 @@ class Snapshot:
         for observer in self._observers:
             observer.pod_added(pod, found)
 
+    def replace_pod(self, pod: PodInfo) -> None:
+        """A counted pod has changed; where it takes as much as before, nothing is counted anew."""
+        node = self.node_of(pod.uid)
+        old = node.pods.get(pod.uid) if node else None
+        if node is None or old is None or node.name != pod.node or not pod.takes_as(old):
+            self.add_pod(pod)
+            return
+        for pods in (node.pods, node.with_affinity, node.with_anti_affinity):
+            if pod.uid in pods:
+                pods[pod.uid] = pod
+
     def remove_pod(self, uid: str) -> bool:
         """Forget a pod; False where it was not counted."""
         name = self._where.pop(uid, None)
@@ -155,6 +169,10 @@ class Snapshot:
                 self.generation += 1
             if not pods:
                 del self.nominated[node]
+
+    def nominated_node(self, uid: str) -> str:
+        """The node that a pod is nominated for, empty where there is none."""
+        return next((node for node, pods in self.nominated.items() if uid in pods), "")
 
     def set(self, resource: str, obj: Object) -> None:
         """Add or replace an object that is neither node nor pod."""

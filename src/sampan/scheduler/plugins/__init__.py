@@ -55,6 +55,9 @@ _MODULES = {
     "PodTopologySpread": "pod_topology_spread",
     "InterPodAffinity": "inter_pod_affinity",
     "ImageLocality": "image_locality",
+    "DynamicResources": "dynamic_resources",
+    "DefaultPreemption": "default_preemption",
+    "DefaultBinder": "default_binder",
     "NodeDeclaredFeatures": "node_declared_features",
 }
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from sampan.client.api import ApiError, Unavailable
 from sampan.machinery import quantities, selectors
 from sampan.machinery.objects import Object
+from sampan.scheduler import volume_binder
 from sampan.scheduler.framework import (
     MAX_SCORE,
     SKIP,
@@ -34,6 +36,7 @@ from sampan.scheduler.terms import Labels
 
 UNREACHABLE = "node(s) didn't match PersistentVolume's node affinity"
 NO_VOLUME = "node(s) didn't find available persistent volumes to bind"
+BIND_TIMEOUT = 600.0
 NO_SPACE = "node(s) did not have enough free storage"
 LOST = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 DEFAULT_SHAPE: tuple[Object, ...] = ({"utilization": 0, "score": 10}, {"utilization": 100, "score": 0})
@@ -127,6 +130,27 @@ class VolumeBinding(Plugin):
             return 0
         total = sum(self._height(used, there) for used, there in by_class.values())
         return rounded(total / len(by_class))
+
+    def reserve(self, state: PodVolumes | None, pod: PodInfo, node: str) -> Status | None:
+        """Promise the volumes found for the node to the pod's claims."""
+        if state is not None and state.waiting and self.handle is not None:
+            volume_binder.assume(state.by_node[node], node, self.handle)
+        return None
+
+    def unreserve(self, state: PodVolumes | None, pod: PodInfo, node: str) -> None:
+        if state is not None and state.waiting and self.handle is not None:
+            volume_binder.revert(state.by_node[node], self.handle)
+
+    async def pre_bind(self, state: PodVolumes | None, pod: PodInfo, node: str) -> Status | None:
+        """Bind the volumes, and wait until they are."""
+        if state is None or not state.waiting or self.handle is None:
+            return None
+        timeout = float(self.arguments.get("bindTimeoutSeconds", BIND_TIMEOUT))
+        try:
+            await volume_binder.bind(state.by_node[node], pod, node, self.handle, timeout)
+        except (volume_binder.BindingError, ApiError, Unavailable) as e:
+            return failed(str(e))
+        return None
 
     def _height(self, used: int, there: int) -> int:
         full = there == 0 or used > there
