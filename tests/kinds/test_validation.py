@@ -206,7 +206,7 @@ WITHOUT_LABELS = {"spec": {"containers": [{"name": "a", "image": "a"}]}}
         (
             written("batch/v1", "Job", metadata={"uid": "u"}, spec={"template": template()}),
             "spec.template.spec.restartPolicy",
-            'supported values: "OnFailure", "Never"',
+            'Required value: valid values: "OnFailure", "Never"',
         ),
         (
             written(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sampan.kinds import faults, label_selectors, metadata, pod_defaults, strategy, workloads
+from sampan.kinds import faults, job_policies, label_selectors, metadata, pod_defaults, strategy, workloads
 from sampan.kinds.columns import AGE, NAME, container_columns
 from sampan.kinds.kind import Column, Invalid, Kind
 from sampan.machinery import names, times
@@ -94,7 +94,9 @@ def _validate(obj: Object, old: Object | None) -> list[Invalid]:
     found += label_selectors.validate(spec.get("selector"), "spec.selector")
     if spec.get("completionMode") == "Indexed" and spec.get("completions"):
         last = f"{obj['metadata'].get('name', '')}-{spec['completions'] - 1}"
-        found += faults.each_invalid("metadata.name", last, names.dns_label(last))
+        if names.dns_label(last):
+            text = f"will not able to create pod with invalid DNS label: {last}"
+            found.append(faults.invalid("metadata.name", obj["metadata"].get("name", ""), text))
     return found + (_changes(spec, old["spec"]) if old else [])
 
 
@@ -106,21 +108,49 @@ def validate_spec(spec: Object, path: str) -> list[Invalid]:
     if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
         text = "when completion mode is Indexed"
         found.append(faults.required(f"{path}.completions", text))
-    if get(spec, "template.spec.restartPolicy") == "Always":
-        at = f"{path}.template.spec.restartPolicy"
-        return [*found, faults.unsupported(at, "Always", ("OnFailure", "Never"))]
+    found += job_policies.validate(spec, path)
+    at, restart = f"{path}.template.spec.restartPolicy", get(spec, "template.spec.restartPolicy")
+    if restart in (None, "", "Always"):
+        return [*found, faults.required(at, 'valid values: "OnFailure", "Never"')]
+    if spec.get("podFailurePolicy") is not None and restart == "OnFailure":
+        text = 'only "Never" is supported when podFailurePolicy is specified'
+        found.append(faults.invalid(at, restart, text))
     return found + workloads.template(spec, restart=("OnFailure", "Never"), path=path)
 
 
 def _changes(new: Object, old: Object) -> list[Invalid]:
     found: list[Invalid] = []
-    for name in ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy"):
+    for name in ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy"):
         found += faults.immutable(f"spec.{name}", new.get(name), old.get(name))
     if new.get("completionMode") != "Indexed":
         found += faults.immutable("spec.completions", new.get("completions"), old.get("completions"))
-    if not (old.get("suspend") and new.get("suspend") is not None):
+    elif new.get("completions") != old.get("completions") and new.get("completions") != new.get(
+        "parallelism"
+    ):
+        # An indexed job grows and shrinks only with its parallelism.
+        text = "can only be modified in tandem with spec.parallelism"
+        found.append(faults.invalid("spec.completions", new.get("completions"), text))
+    if not old.get("suspend"):
+        found += faults.immutable("spec.managedBy", new.get("managedBy"), old.get("managedBy"))
         found += faults.immutable("spec.template", new.get("template"), old.get("template"))
+    else:
+        found += faults.immutable(
+            "spec.template", _unscheduled(new.get("template") or {}), _unscheduled(old.get("template") or {})
+        )
     return found
+
+
+# What of its pods a suspended Job may still change: where they run, and what they ask for.
+_SCHEDULING = ("nodeSelector", "tolerations", "affinity", "schedulingGates")
+
+
+def _unscheduled(template: Object) -> Object:
+    meta = {k: v for k, v in (template.get("metadata") or {}).items() if k not in ("labels", "annotations")}
+    spec = {k: v for k, v in (template.get("spec") or {}).items() if k not in _SCHEDULING}
+    for field in ("containers", "initContainers"):
+        if spec.get(field):
+            spec[field] = [{k: v for k, v in c.items() if k != "resources"} for c in spec[field]]
+    return {"metadata": meta, "spec": spec}
 
 
 KIND = Kind(
