@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from sampan.scheduler.columns import native
 from sampan.scheduler.columns.counters import Counter, Group
-from sampan.scheduler.columns.questions import Amounts, Question, Share, Spread
+from sampan.scheduler.columns.kinds import Kind
+from sampan.scheduler.columns.questions import Question, Share, Spread
 from sampan.scheduler.columns.rules import Rules
 from sampan.scheduler.columns.table import Column, Domain, Table
 from sampan.scheduler.plugins.node_resources_fit import LEAST, MOST, RATIO
@@ -52,6 +53,7 @@ class Frame:
         self._kept: list[Any] = [scratch.base, scratch.total, scratch.raw, scratch.tree, scratch.logs]
         self._refused = question.refused.copy()
         self._struck: list[int] = []
+        self._asked: Kind | None = None
         self.query = native.Query()
         self.address = ctypes.addressof(self.query)
         # Where the numbers of a pod go: a structure and its field, by the resource.
@@ -70,19 +72,22 @@ class Frame:
         for name in ("base", "total", "raw", "tree", "logs"):
             setattr(self.query, name, getattr(scratch, name).ctypes.data)
 
-    def ask(self, amounts: Amounts, struck: Iterable[int] = ()) -> int:
-        """The address of the query for a pod with these amounts, which may not go to the `struck` rows."""
-        for shares, of in (
-            (self._needs, amounts.needs),
-            (self._fit, amounts.fit),
-            (self._balance, amounts.takes),
-        ):
-            for share, name in shares:
-                share.want = of.get(name, 0)
+    def ask(self, kind: Kind, struck: Iterable[int] = ()) -> int:
+        """The address of the query for a pod of this kind, which may not go to the `struck` rows."""
+        if kind is self._asked and not struck and not self._struck:
+            return self.address
+        self._asked = kind
+        for share, name in self._needs:
+            share.want = kind.needs.get(name, 0)
+        for share, name in self._fit:
+            share.want = kind.fit.get(name, 0)
+        for share, name in self._balance:
+            share.want = kind.takes.get(name, 0)
         for add, name in self._adds:
-            add.amount = amounts.takes.get(name, 0)
-        self._own[0].amount, self._own[1].amount = amounts.non_zero
-        self._strike(struck)
+            add.amount = kind.takes.get(name, 0)
+        self._own[0].amount, self._own[1].amount = kind.non_zero
+        if struck or self._struck:
+            self._strike(struck)
         return self.address
 
     def _strike(self, rows: Iterable[int]) -> None:

@@ -10,17 +10,15 @@
  *
  * Exactness: amounts are int64. Below 2^46 (`wide` unset) quotients are taken in double: the numbers are integers that a
  * double holds exactly, and a correctly rounded quotient below 128 cannot reach the next integer when the divisor is
- * below 2^46. So it equals the integer division, and four fit in one instruction. Fractions are true divisions, as
+ * below 2^46. So it equals the integer division, and many fit in one instruction. Fractions are true divisions, as
  * upstream's; compile with -ffp-contract=off.
  */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(PLAIN)
-#define FAST __attribute__((target_clones("arch=x86-64-v3", "default")))
-#else
-#define FAST
+#ifndef LANES
+#define LANES 4 /* numbers in one register; compilers split them where registers are shorter */
 #endif
 
 enum { LEAST, MOST, RATIO };
@@ -99,10 +97,9 @@ typedef struct {
     int64_t *raw;
 } Query;
 
-/* Four numbers at a time; compilers split them where the machine has shorter registers. */
-typedef int32_t Ints __attribute__((vector_size(16)));
-typedef int64_t Longs __attribute__((vector_size(32)));
-typedef double Doubles __attribute__((vector_size(32)));
+typedef int32_t Ints __attribute__((vector_size(LANES * 4)));
+typedef int64_t Longs __attribute__((vector_size(LANES * 8)));
+typedef double Doubles __attribute__((vector_size(LANES * 8)));
 
 /* ---- One node, in plain arithmetic: the reference of the loops below, and what re-scores a changed node. ---- */
 
@@ -213,8 +210,8 @@ static Common common_of(const Query *q) {
     };
 }
 
-/* The fit and balance scores of the four nodes from row i on; those without cpu or memory get a meaningless one. */
-static inline Doubles four_scores(const Common *q, int64_t i) {
+/* The fit and balance scores of LANES nodes from row i on; those without cpu or memory get a meaningless one. */
+static inline Doubles scores_from(const Common *q, int64_t i) {
     const Longs cpu_limit = load(q->cpu.limit + i), memory_limit = load(q->memory.limit + i);
     const Doubles cpu = narrow(cpu_limit - (cpu_limit == 0)), memory = narrow(memory_limit - (memory_limit == 0));
     const Doubles cu = least_of(narrow(load(q->cpu.used + i)) + (double)q->cpu.want, cpu);
@@ -222,7 +219,7 @@ static inline Doubles four_scores(const Common *q, int64_t i) {
     const Doubles cs = whole((cpu * q->from + cu * q->sign) * 100 / cpu);
     const Doubles ms = whole((memory * q->from + mu * q->sign) * 100 / memory);
     const Doubles sum = cs * q->cpu_weight + ms * q->memory_weight;
-    const Doubles fit = whole(q->weights == 2 ? sum / 2 : sum / q->weights), one = {1, 1, 1, 1};
+    const Doubles fit = whole(q->weights == 2 ? sum / 2 : sum / q->weights), one = cpu * 0 + 1;
     const Doubles cf = least_of((narrow(load(q->real_cpu.used + i)) + (double)q->real_cpu.want) / cpu, one);
     const Doubles mf = least_of((narrow(load(q->real_memory.used + i)) + (double)q->real_memory.want) / memory, one);
     const Doubles half = (cf - mf) / 2, apart = choose(half < 0, -half, half);
@@ -230,16 +227,16 @@ static inline Doubles four_scores(const Common *q, int64_t i) {
     return fit * q->fit_weight + (whole((change + 50) / 2) + 50) * q->balance_weight;
 }
 
-FAST static void score_common(const Query *q, int64_t n) {
+static void score_common(const Query *q, int64_t n) {
     const Common common = common_of(q);
     const int64_t *restrict pods = q->pods, *restrict max_pods = q->max_pods, needs = q->n_needs;
     const int32_t *restrict fixed = q->fixed, *restrict refusals = q->refused;
     const Share *restrict need = q->needs;
     int32_t *restrict base = q->base;
-    for (int64_t i = 0; i < n; i += 4) {
+    for (int64_t i = 0; i < n; i += LANES) {
         Longs unfit = load(pods + i) >= load(max_pods + i);
         for (int64_t k = 0; k < needs; k++) unfit |= need[k].want > load(need[k].limit + i) - load(need[k].used + i);
-        Ints score = __builtin_convertvector(four_scores(&common, i), Ints), more;
+        Ints score = __builtin_convertvector(scores_from(&common, i), Ints), more;
         if (fixed) {
             memcpy(&more, fixed + i, sizeof more);
             score += more;
@@ -251,10 +248,10 @@ FAST static void score_common(const Query *q, int64_t n) {
 }
 
 static void prepare(const Query *q) {
-    const int64_t fours = is_common(q) ? q->rows / 4 * 4 : 0;
-    score_common(q, fours);
-    for (int64_t i = fours; i < q->rows; i++) q->base[i] = base_of(q, i);
-    if (fours)
+    const int64_t many = is_common(q) ? q->rows / LANES * LANES : 0;
+    score_common(q, many);
+    for (int64_t i = many; i < q->rows; i++) q->base[i] = base_of(q, i);
+    if (many)
         for (int64_t k = 0; k < q->n_odd; k++) q->base[q->odd[k]] = base_of(q, q->odd[k]);
 }
 
@@ -281,7 +278,7 @@ static int64_t fewest(const Rule *r, int64_t size) {
     return domains < r->min_domains ? 0 : least;
 }
 
-FAST static void apply_rule(const Rule *r, const Axis *a, int anywhere) {
+static void apply_rule(const Rule *r, const Axis *a, int anywhere) {
     const int64_t *restrict counts = r->counts;
     uint8_t *restrict refused = a->refused;
     const int64_t size = a->size;
@@ -420,7 +417,7 @@ static void score_all(const Query *q) {
 
 /* ---- Choosing. ---- */
 
-FAST static int64_t best_row(const Query *q, const int32_t *restrict score) {
+static int64_t best_row(const Query *q, const int32_t *restrict score) {
     int32_t most = -1;
     for (int64_t i = 0; i < q->rows; i++) most = score[i] > most ? score[i] : most;
     if (most < 0) return -1;

@@ -4,40 +4,98 @@ from __future__ import annotations
 
 import orjson
 
-from sampan.machinery.objects import owner
-from sampan.scheduler.columns.questions import Amounts
+from sampan.machinery.objects import Object, owner
+from sampan.scheduler import resources
+from sampan.scheduler.plugins.node_declared_features import FEATURES
 from sampan.scheduler.pods import PodInfo
+from sampan.scheduler.resources import CPU, MEMORY, Resources
 
 _SORTED = orjson.OPT_SORT_KEYS
+# Volumes of these kinds say nothing of the node that they are on.
+_ANYWHERE = frozenset(
+    ("name", "configMap", "secret", "projected", "emptyDir", "downwardAPI", "hostPath", "image", "nfs")
+)
 
 
 class Kind:
-    """`group` is the key of what other pods look at, `question` of all that the answer depends on but the amounts."""
+    """One pod as keys and amounts.
 
-    __slots__ = ("amounts", "group", "question")
+    `group` is the key of what other pods look at, `question` of all that the answer depends on but the amounts;
+    `extra` of what columns know nothing of, empty for most pods: volumes with a place, claims to devices, features.
+    `needs` must fit, `fit` counts in the fit score, `takes` is what the pod takes of its node.
+    """
+
+    __slots__ = ("extra", "fit", "group", "needs", "non_zero", "question", "takes")
 
     def __init__(self, pod: PodInfo) -> None:
-        spec, affinity = pod.spec, pod.spec.get("affinity") or {}
-        social = (
-            pod.namespace, pod.labels, affinity.get("podAffinity"), affinity.get("podAntiAffinity"), pod.terminating,
-        )  # fmt: skip
-        self.group: bytes = orjson.dumps(social, option=_SORTED)
-        self.amounts = Amounts.of(pod)
+        spec = pod.spec
+        affinity = spec.get("affinity") or _NOTHING
+        near, apart = affinity.get("podAffinity"), affinity.get("podAntiAffinity")
+        self.group: bytes = orjson.dumps(
+            (pod.namespace, pod.labels, near, apart, pod.terminating), option=_SORTED
+        )
+        self._amounts(pod)
         constraints = spec.get("topologySpreadConstraints")
-        belongs = None if constraints else owner(pod.object)
-        images = [
-            c.get("image") for c in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
-        ]
-        images += [v["image"].get("reference") for v in spec.get("volumes") or () if v.get("image")]
+        volumes = spec.get("volumes")
+        images = [c.get("image") for name in ("initContainers", "containers") for c in spec.get(name) or ()]
+        if volumes:
+            images += [v["image"].get("reference") for v in volumes if v.get("image")]
         rest = (
             affinity.get("nodeAffinity"), spec.get("nodeSelector"), spec.get("tolerations"), constraints,
-            belongs and (belongs.get("apiVersion"), belongs.get("kind"), belongs.get("name")), images,
-            bool(pod.host_ports), self.amounts.names,
+            None if constraints else _owner(pod.object), images, pod.host_ports, pod.node, self._names(),
         )  # fmt: skip
         self.question: bytes = self.group + orjson.dumps(rest, option=_SORTED)
+        self.extra = _extra(spec) if volumes or "resourceClaims" in spec or _wants_features(spec) else b""
+
+    def _amounts(self, pod: PodInfo) -> None:
+        self.takes, self.non_zero = pod.requests, pod.non_zero
+        if resources.is_plain(pod.object):
+            self.needs = self.takes
+            self.fit = {**self.takes, CPU: self.non_zero[0], MEMORY: self.non_zero[1]}
+        else:
+            self.needs = resources.requests(pod.object, status=False)
+            self.fit = resources.requests(pod.object, status=False, pod_level=False, defaults=(CPU, MEMORY))
+
+    def _names(self) -> list[list[str]]:
+        """The resources of each that are not zero."""
+        listed: list[Resources] = (
+            [self.needs] if self.needs is self.takes else [self.needs, self.fit, self.takes]
+        )
+        return [sorted(name for name, amount in some.items() if amount) for some in listed]
+
+    def same(self, other: Kind) -> bool:
+        """Whether pods of both are equal in all that decides where they go, but for priority."""
+        return (
+            self.question == other.question
+            and self.extra == other.extra
+            and self.needs == other.needs
+            and self.fit == other.fit
+            and self.takes == other.takes
+        )
+
+
+_NOTHING: Object = {}
+
+
+def _owner(pod: Object) -> tuple[str, ...] | None:
+    """The controller whose selector may be the pod's default one."""
+    if "ownerReferences" not in pod["metadata"] or (found := owner(pod)) is None:
+        return None
+    return found.get("apiVersion", ""), found.get("kind", ""), found["name"]
+
+
+def _wants_features(spec: Object) -> bool:
+    return any(is_needed(spec) for is_needed in FEATURES.values())
+
+
+def _extra(spec: Object) -> bytes:
+    placed = [volume for volume in spec.get("volumes") or () if not volume.keys() <= _ANYWHERE]
+    claims, features = spec.get("resourceClaims"), _wants_features(spec)
+    return orjson.dumps((placed, claims, features), option=_SORTED) if placed or claims or features else b""
 
 
 def kind_of(pod: PodInfo) -> Kind:
+    """Worked out once for each pod, and kept with it."""
     found: Kind | None = pod.kind
     if found is None:
         found = pod.kind = Kind(pod)
@@ -45,6 +103,5 @@ def kind_of(pod: PodInfo) -> Kind:
 
 
 def same(a: PodInfo, b: PodInfo) -> bool:
-    """Whether two pods are equal in all that decides where they go, but for volumes, claims and priority."""
-    one, other = kind_of(a), kind_of(b)
-    return one.question == other.question and one.amounts == other.amounts and a.host_ports == b.host_ports
+    """Whether two pods are equal in all that decides where they go, but for priority."""
+    return kind_of(a).same(kind_of(b))

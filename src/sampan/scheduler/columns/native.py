@@ -115,7 +115,7 @@ def build(directory: Path, flags: Sequence[str] = ()) -> Path:
 
     Raises OSError, subprocess.SubprocessError.
     """
-    made_from = SOURCE.read_bytes() + " ".join((*FLAGS, *flags, platform.machine())).encode()
+    made_from = SOURCE.read_bytes() + " ".join((*FLAGS, *flags, *_machine())).encode()
     name = f"kernel-{hashlib.sha256(made_from).hexdigest()[:16]}.so"
     places = [directory] if flags else [SOURCE.parent / "__pycache__", directory]
     for place in places:
@@ -131,11 +131,27 @@ def build(directory: Path, flags: Sequence[str] = ()) -> Path:
     raise PermissionError(f"neither {places[0]} nor {places[-1]} can be written to")
 
 
+@cache
+def _machine() -> tuple[str, ...]:
+    """Flags for what this machine's processor can do; the library's name has them too."""
+    if platform.machine() != "x86_64":
+        return (f"-DMACHINE_{platform.machine()}",)
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    found = set(cpuinfo[cpuinfo.find("\nflags") :].partition("\n\n")[0].split())
+    if {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"} <= found:
+        return ("-march=x86-64-v4", "-DLANES=8")
+    return (
+        ("-march=x86-64-v3",)
+        if {"avx2", "bmi1", "bmi2", "fma", "lzcnt" if "lzcnt" in found else "abm"} <= found
+        else ()
+    )
+
+
 def _compile(target: Path, flags: Sequence[str]) -> None:
     compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
     if not compiler:
         raise OSError("there is no C compiler")
-    command = [compiler, *FLAGS, *flags, "-o", str(target), str(SOURCE), "-lm"]
+    command = [compiler, *FLAGS, *_machine(), *flags, "-o", str(target), str(SOURCE), "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         raise OSError(done.stderr.strip()[-500:])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from sampan.scheduler.columns.kinds import kind_of
 from sampan.scheduler.columns.rules import Rules, reduced
 from sampan.scheduler.columns.table import Longs, Table
 from sampan.scheduler.columns.twin import Refusals
@@ -19,31 +20,27 @@ from sampan.scheduler.snapshot import Snapshot
 
 
 class Others:
-    """The other plugins that are concerned with a pod, after their pre_filter. Raises SchedulingError.
+    """The other plugins that are concerned with a pod, or `everyone`, after their pre_filter. Raises SchedulingError.
 
     `rejected` says that they refuse the pod as a whole; `is_narrowed`, that they name the only nodes to look at.
     """
 
-    def __init__(self, rules: Rules, snapshot: Snapshot, pod: PodInfo) -> None:
+    def __init__(self, rules: Rules, snapshot: Snapshot, pod: PodInfo, *, everyone: bool) -> None:
         self._rules, self._snapshot, self._pod = rules, snapshot, pod
         self._cycle: Cycle | None = None
         self.rejected: Status | None = None
         self.is_narrowed = False
-        if concerned := rules.concerned(pod):
+        if concerned := rules.others if everyone else rules.concerned(kind_of(pod)):
             self._cycle = Cycle(reduced(rules.profile, concerned), snapshot, pod)
             self.rejected = self._cycle.pre_filter()
             self.is_narrowed = self._cycle.candidates is not None
 
-    def refusals(self, table: Table, rows: Longs, kept: Iterable[NodeInfo]) -> dict[str, Refusals]:
-        """Their verdicts on these rows, and all plugins' on the nodes that are `kept` for other pods."""
-        found: dict[str, Refusals] = {}
+    def refuse(self, refusals: dict[str, Refusals], table: Table, rows: Longs) -> None:
+        """Add their verdicts on these rows."""
         if self._cycle is not None:
             for plugin in self._cycle.profile.filter:
                 if plugin.name not in self._cycle.skipped_filters:
-                    found[plugin.name] = self._filter(plugin, table, rows)
-        if nodes := list(kept):
-            self._ask_for_kept(found, table, nodes)
-        return found
+                    refusals[plugin.name] = self._filter(plugin, table, rows)
 
     def _filter(self, plugin: Any, table: Table, rows: Longs) -> Refusals:
         assert self._cycle is not None
@@ -54,13 +51,14 @@ class Others:
                 _note(found, numbers, row, status)
         return found
 
-    def _ask_for_kept(self, found: dict[str, Refusals], table: Table, nodes: list[NodeInfo]) -> None:
+    def refuse_kept(self, refusals: dict[str, Refusals], table: Table, kept: Sequence[NodeInfo]) -> None:
+        """Add all plugins' verdicts on the nodes that are kept for other pods, with these on them."""
         cycle = Cycle(self._rules.profile, self._snapshot, self._pod)
-        if cycle.pre_filter():
+        if not kept or cycle.pre_filter():
             return
-        for node in nodes:
+        for node in kept:
             if status := cycle.filter_with_nominated(node):
-                same = found.setdefault(status.plugin, Refusals(np.full(table.rows, -1, np.int64)))
+                same = refusals.setdefault(status.plugin, Refusals(np.full(table.rows, -1, np.int64)))
                 _note(same, {}, table.row_of[node.name], status)
 
     def score(self, table: Table, verdicts: Verdicts) -> None:

@@ -8,7 +8,7 @@ plugins on the nodes that remain; pods that name their node, and profiles withou
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,11 @@ from sampan.scheduler.columns.counters import Census, Group
 from sampan.scheduler.columns.frames import Frame, Scratch
 from sampan.scheduler.columns.kinds import Kind, kind_of
 from sampan.scheduler.columns.others import Others
-from sampan.scheduler.columns.questions import Amounts, Asker, Question
+from sampan.scheduler.columns.questions import Asker, Question
 from sampan.scheduler.columns.rules import Rules
 from sampan.scheduler.columns.statics import Statics
-from sampan.scheduler.columns.table import Table
+from sampan.scheduler.columns.table import Flags, Table
+from sampan.scheduler.columns.twin import Refusals
 from sampan.scheduler.columns.verdicts import Verdicts
 from sampan.scheduler.decide import Decision, SchedulingError, decide
 from sampan.scheduler.nodes import NodeInfo
@@ -59,13 +60,13 @@ class Placer:
         self._scratch = Scratch()
         self._rows = (ctypes.c_int32 * MOST_RUN)()
         self._rows_at = ctypes.addressof(self._rows)
-        # Grows when the selector of a pod's owner or of a service may have changed.
+        # Grows with what else a question depends on: selectors of owners and services, device classes.
         self._owners = 0
         self._has_devices = any(True for _ in snapshot.list(DEVICE_CLASSES))
         # Rules by profile, None for those left to the plain path.
         self._rules: dict[int, tuple[Profile, Rules | None]] = {}
         # Frames by rules and kind, with the versions of what they were made from.
-        self._frames: dict[Any, tuple[tuple[int, ...], Frame]] = {}
+        self._frames: dict[tuple[int, bytes], tuple[tuple[int, ...], Frame | None]] = {}
         for node in snapshot.nodes.values():
             self.node_changed(node)
         snapshot.observe(self)
@@ -95,6 +96,7 @@ class Placer:
             self._owners += 1
         elif resource == DEVICE_CLASSES:
             self._has_devices = any(True for _ in self._snapshot.list(DEVICE_CLASSES))
+            self._owners += 1
 
     def _count(self, pod: PodInfo, node: NodeInfo, sign: int) -> None:
         row = self.table.row_of[node.name]
@@ -111,14 +113,9 @@ class Placer:
 
         Raises SchedulingError.
         """
-        rules = self._rules_of(profile)
-        if rules is None or self._is_left_to_plugins(pod):
-            return decide(profile, self._snapshot, pod)
-        if self._kernel is not None and not self._is_special(rules, pod):
-            found = self._run(self._kernel, rules, pod, 1)
-            if found:
-                return Decision(pod, len(self._snapshot.nodes), found[0])
-        verdicts = self._verdicts(rules, pod, everywhere=False)
+        if found := self.place_run(profile, (pod,)):
+            return Decision(pod, len(self._snapshot.nodes), found[0])
+        verdicts = self._verdicts(profile, pod, everywhere=False)
         return verdicts.decision() if verdicts else decide(profile, self._snapshot, pod)
 
     def place_run(self, profile: Profile, pods: Sequence[PodInfo]) -> list[str]:
@@ -127,34 +124,24 @@ class Placer:
         As many names as pods could be placed this way: the next one is to be asked for with `place`, which tells why
         not. Raises SchedulingError.
         """
-        rules = self._rules_of(profile)
-        if (
-            rules
-            and self._kernel
-            and not self._is_left_to_plugins(pods[0])
-            and not self._is_special(rules, pods[0])
-        ):
-            return self._run(self._kernel, rules, pods[0], len(pods))
-        first = self.place(profile, pods[0]).node
-        return [first] if first else []
+        pod = pods[0]
+        kind, rules = kind_of(pod), self._rules_of(profile)
+        if rules is None or self._kernel is None or self._is_special(rules, pod, kind):
+            return []
+        frame = self._frame(rules, pod, kind)
+        if frame is None:
+            return []
+        struck = self.table.taken(pod.host_ports) if pod.host_ports else ()
+        placed = self._kernel(frame.ask(kind, struck), min(len(pods), MOST_RUN), self._rows_at)
+        names = self.table.names
+        return [names[row] for row in self._rows[:placed]]
 
     def verdicts(self, profile: Profile, pod: PodInfo) -> Verdicts | None:
         """What every plugin says of every node; None where only the plugins themselves can tell (see `Cycle`).
 
         Raises SchedulingError.
         """
-        rules = self._rules_of(profile)
-        if rules is None or self._is_left_to_plugins(pod):
-            return None
-        return self._verdicts(rules, pod, everywhere=True)
-
-    def _run(self, kernel: native.Place, rules: Rules, pod: PodInfo, count: int) -> list[str]:
-        kind = kind_of(pod)
-        frame = self._frame(rules, pod, kind)
-        struck = self.table.taken(pod.host_ports) if pod.host_ports else ()
-        placed = kernel(frame.ask(kind.amounts, struck), min(count, MOST_RUN), self._rows_at)
-        names = self.table.names
-        return [names[row] for row in self._rows[:placed]]
+        return self._verdicts(profile, pod, everywhere=True)
 
     # What a pod needs besides columns
 
@@ -174,9 +161,9 @@ class Placer:
         required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
         return any(term.get("matchFields") for term in required.get("nodeSelectorTerms") or ())
 
-    def _is_special(self, rules: Rules, pod: PodInfo) -> bool:
+    def _is_special(self, rules: Rules, pod: PodInfo, kind: Kind) -> bool:
         """Whether more than columns must be asked."""
-        return bool(self._snapshot.nominated and self._kept_for(pod)) or bool(rules.concerned(pod))
+        return bool(rules.concerned(kind) or (self._snapshot.nominated and self._kept_for(pod)))
 
     def _kept_for(self, pod: PodInfo) -> list[NodeInfo]:
         """The nodes that are kept for other pods of no lower priority."""
@@ -189,56 +176,68 @@ class Placer:
 
     # Questions
 
-    def _frame(self, rules: Rules, pod: PodInfo, kind: Kind) -> Frame:
+    def _frame(self, rules: Rules, pod: PodInfo, kind: Kind) -> Frame | None:
+        """The frame for pods of this kind; None for those that are left to the plugins."""
         self._census.refresh()
         group = self._census.group(kind.group, pod)
         key = (id(rules), kind.question)
-        versions = (self.table.version, self.table.images_version, self._census.version, self._owners)
         kept = self._frames.get(key)
-        if kept is None or kept[0] != versions:
+        if kept is None or kept[0] != self._versions():
             if len(self._frames) > MOST_KEPT:
                 self._frames.clear()
-            question = self._ask(rules, pod, group, kind.amounts)
-            self._scratch.fit(self.table)
-            frame = Frame(question, rules, self.table, self._scratch, group)
+            frame = None if self._is_left_to_plugins(pod) else self._make(rules, pod, group, kind)
             # Making it may have made counters, and so a new version; its own are in it.
-            versions = (self.table.version, self.table.images_version, self._census.version, self._owners)
-            kept = self._frames[key] = (versions, frame)
+            kept = self._frames[key] = (self._versions(), frame)
         return kept[1]
 
-    def _ask(self, rules: Rules, pod: PodInfo, group: Group, amounts: Amounts) -> Question:
+    def _versions(self) -> tuple[int, ...]:
+        """What a frame depends on."""
+        return self.table.version, self.table.images_version, self._census.version, self._owners
+
+    def _make(self, rules: Rules, pod: PodInfo, group: Group, kind: Kind) -> Frame:
+        question = self._ask(rules, pod, group, kind)
+        self._scratch.fit(self.table)
+        return Frame(question, rules, self.table, self._scratch, group)
+
+    def _ask(self, rules: Rules, pod: PodInfo, group: Group, kind: Kind) -> Question:
         try:
             asker = Asker(rules, self._snapshot, self.table, self._statics, self._census)
-            return asker.question(pod, group, amounts)
+            return asker.question(pod, group, kind)
         except (SelectorError, NodeTermError) as e:
             raise SchedulingError(str(e)) from e
 
     # Reasons
 
-    def _verdicts(self, rules: Rules, pod: PodInfo, *, everywhere: bool) -> Verdicts | None:
+    def _verdicts(self, profile: Profile, pod: PodInfo, *, everywhere: bool) -> Verdicts | None:
         """With the other plugins' verdicts on all nodes, or on those that columns leave; None: see `verdicts`."""
-        table, kind = self.table, kind_of(pod)
-        question = self._frame(rules, pod, kind).question
-        native_refusals = twin.refusals(question, kind.amounts, table, table.taken(pod.host_ports))
-        left = table.alive[: table.rows].copy()
-        for found in native_refusals.values():
-            left &= found.index < 0
-        others = Others(rules, self._snapshot, pod)
-        verdicts = Verdicts(pod, table.names, {}, np.zeros(0, np.int64), rejected=others.rejected)
+        kind, rules = kind_of(pod), self._rules_of(profile)
+        frame = self._frame(rules, pod, kind) if rules else None
+        if rules is None or frame is None:
+            return None
+        others = Others(rules, self._snapshot, pod, everyone=everywhere)
         if others.is_narrowed:
             return None
-        refusals = native_refusals
-        if not others.rejected:
-            asked = table.alive[: table.rows] if everywhere else left
-            refusals |= others.refusals(table, np.flatnonzero(asked), self._kept_for(pod))
-        verdicts.refusals = {p.name: refusals[p.name] for p in rules.profile.filter if p.name in refusals}
-        for found in verdicts.refusals.values():
-            left &= found.index < 0
-        verdicts.feasible = np.flatnonzero(left) if not others.rejected else verdicts.feasible
+        table, question = self.table, frame.question
+        if others.rejected:
+            return Verdicts(pod, table.names, {}, np.zeros(0, np.int64), rejected=others.rejected)
+        refusals = twin.refusals(question, kind, table, table.taken(pod.host_ports))
+        alive = table.alive[: table.rows]
+        others.refuse(refusals, table, np.flatnonzero(alive if everywhere else _left(alive, refusals)))
+        others.refuse_kept(refusals, table, self._kept_for(pod))
+        ordered = {p.name: refusals[p.name] for p in profile.filter if p.name in refusals}
+        verdicts = Verdicts(pod, table.names, ordered, np.flatnonzero(_left(alive, refusals)))
         if len(verdicts.feasible):
-            verdicts.scores = twin.scores(question, kind.amounts, rules, table, verdicts.feasible)
+            verdicts.scores = twin.scores(question, kind, rules, table, verdicts.feasible)
             others.score(table, verdicts)
         return verdicts
+
+
+def _left(alive: Flags, refusals: Mapping[str, Refusals]) -> Flags:
+    """The rows that nobody refuses."""
+    found = alive.copy()
+    for one in refusals.values():
+        found &= one.index < 0
+    return found
 
 
 def _labels(namespace: Object | None) -> Object | None:

@@ -13,6 +13,7 @@ import numpy as np
 from sampan.machinery.objects import Object
 from sampan.scheduler import resources
 from sampan.scheduler.columns.counters import APART, AVOIDED, PREFERRED, REQUIRED, Census, Counter, Group
+from sampan.scheduler.columns.kinds import Kind
 from sampan.scheduler.columns.rules import Rules
 from sampan.scheduler.columns.statics import Statics
 from sampan.scheduler.columns.table import Column, Domain, Flags, Ints, Longs, Table
@@ -23,35 +24,9 @@ from sampan.scheduler.plugins.node_affinity import preferences
 from sampan.scheduler.plugins.pod_topology_spread import HARD, SOFT
 from sampan.scheduler.plugins.spread_constraints import HONOR, Constraint
 from sampan.scheduler.pods import PodInfo
-from sampan.scheduler.resources import CPU, MEMORY, Resources
+from sampan.scheduler.resources import Resources
 from sampan.scheduler.snapshot import Snapshot
 from sampan.scheduler.terms import HOSTNAME, AffinityTerm
-
-
-@dataclass(frozen=True, slots=True)
-class Amounts:
-    """What a pod requests: what must fit, what counts in the fit score, and what it takes of its node."""
-
-    needs: Resources
-    fit: Resources
-    takes: Resources
-    non_zero: tuple[int, int]
-
-    @staticmethod
-    def of(pod: PodInfo) -> Amounts:
-        cpu, memory = pod.non_zero
-        if resources.is_plain(pod.object):
-            found = pod.requests
-            return Amounts(found, {**found, CPU: cpu, MEMORY: memory}, found, (cpu, memory))
-        fit = resources.requests(pod.object, status=False, pod_level=False, defaults=(CPU, MEMORY))
-        return Amounts(resources.requests(pod.object, status=False), fit, pod.requests, (cpu, memory))
-
-    @property
-    def names(self) -> tuple[tuple[str, ...], ...]:
-        """The resources of each that are not zero."""
-        return tuple(
-            tuple(n for n, amount in r.items() if amount) for r in (self.needs, self.fit, self.takes)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +115,8 @@ class Asker:
         self._rules, self._snapshot, self._table = rules, snapshot, table
         self._statics, self._census = statics, census
 
-    def question(self, pod: PodInfo, group: Group, amounts: Amounts) -> Question:
+    def question(self, pod: PodInfo, group: Group, kind: Kind) -> Question:
         """The question for pods like this one, that request the same resources. Raises SelectorError, NodeTermError."""
-        needs, fit, takes = amounts.names
         rules, statics = self._rules, self._statics
         tainted = statics.tainted(pod.tolerations)
         allowed = statics.allowed(pod.required_nodes)
@@ -159,11 +133,15 @@ class Asker:
             not_added,
             ~allowed,
             -refused.astype(np.int32),
-            tuple(self._share(n) for n in needs if amounts.needs[n] > 0 and not rules.fit.is_ignored(n)),
-            tuple(self._scored(n, w) for n, w in rules.fit.weights if _is_scored(n, fit)),
-            tuple(self._share(n) for n in rules.balance.resources if _is_scored(n, takes)),
-            any(name in takes for name in rules.balance.resources),
-            tuple(self._share(name) for name in takes),
+            tuple(
+                self._share(n)
+                for n, amount in kind.needs.items()
+                if amount > 0 and not rules.fit.is_ignored(n)
+            ),
+            tuple(self._scored(n, w) for n, w in rules.fit.weights if _is_scored(n, kind.fit)),
+            tuple(self._share(n) for n in rules.balance.resources if _is_scored(n, kind.takes)),
+            any(kind.takes.get(name) for name in rules.balance.resources),
+            tuple(self._share(name) for name, amount in kind.takes.items() if amount),
             bool(pod.host_ports),
             self._hard(pod),
             self._near(pod, pod.required_affinity, together=True),
@@ -297,9 +275,9 @@ def _domain(counter: Counter) -> Domain:
     return counter.domain
 
 
-def _is_scored(name: str, requested: tuple[str, ...]) -> bool:
+def _is_scored(name: str, requested: Resources) -> bool:
     """Resources besides those that every node has are scored for pods that request them."""
-    return name in requested or not resources.is_scalar(name)
+    return bool(requested.get(name)) or not resources.is_scalar(name)
 
 
 def _unless_zero(numbers: Ints) -> Ints | None:

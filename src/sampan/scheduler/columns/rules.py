@@ -7,10 +7,11 @@ plain form, on the nodes that remain, and only where they may have something to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sampan.scheduler.columns.kinds import Kind
 from sampan.scheduler.plugins.image_locality import ImageLocality
 from sampan.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from sampan.scheduler.plugins.node_affinity import NodeAffinity
@@ -21,7 +22,6 @@ from sampan.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from sampan.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from sampan.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from sampan.scheduler.plugins.taint_toleration import TaintToleration
-from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.profiles import Profile
 
 FILTERS = (
@@ -31,28 +31,13 @@ FILTERS = (
 NATIVE: dict[str, type] = {
     kind.name: kind for kind in (*FILTERS, NodeResourcesBalancedAllocation, ImageLocality)
 }
-# Volumes of these kinds say nothing of the node that they are on.
-_ANYWHERE = frozenset(
-    ("name", "configMap", "secret", "projected", "emptyDir", "downwardAPI", "hostPath", "image", "nfs")
-)
-
-
-def _has_volumes(pod: PodInfo) -> bool:
-    return any(not (volume.keys() <= _ANYWHERE) for volume in pod.spec.get("volumes") or ())
-
-
-def _has_claims(pod: PodInfo) -> bool:
-    return bool(pod.spec.get("resourceClaims"))
-
-
-# Whether a plugin that columns do not stand for may matter for a pod; those not listed are always asked.
-CONCERNS: Mapping[str, Callable[[PodInfo], bool]] = {
-    "VolumeRestrictions": _has_volumes,
-    "NodeVolumeLimits": _has_volumes,
-    "VolumeBinding": _has_volumes,
-    "VolumeZone": _has_volumes,
-    "DynamicResources": _has_claims,
-}
+# Plugins that have nothing to say of a pod without `Kind.extra`; all others are always asked.
+EXTRA = frozenset(
+    (
+        "VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone", "DynamicResources",
+        "NodeDeclaredFeatures",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,8 +51,9 @@ class Rules:
     balance: NodeResourcesBalancedAllocation
     spread: PodTopologySpread
     near: InterPodAffinity
-    # The plugins at work in filtering or scoring that columns do not stand for.
+    # The plugins at work in filtering or scoring that columns do not stand for; and those of them for every pod.
     others: tuple[Any, ...]
+    own: tuple[Any, ...]
 
     @staticmethod
     def of(profile: Profile) -> Rules | None:
@@ -91,15 +77,12 @@ class Rules:
             made["PodTopologySpread"],
             made["InterPodAffinity"],
             tuple(p for name, p in plugins.items() if name not in NATIVE),
+            tuple(p for name, p in plugins.items() if name not in NATIVE and name not in EXTRA),
         )
 
-    def concerned(self, pod: PodInfo) -> tuple[Any, ...]:
-        """The other plugins that may have something to say of the pod."""
-        return tuple(p for p in self.others if CONCERNS.get(p.name, _always)(pod))
-
-
-def _always(pod: PodInfo) -> bool:
-    return True
+    def concerned(self, kind: Kind) -> tuple[Any, ...]:
+        """The other plugins that may have something to say of such pods."""
+        return self.others if kind.extra else self.own
 
 
 def reduced(profile: Profile, plugins: tuple[Any, ...]) -> Profile:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sampan.scheduler.columns.questions import Amounts, Near, Question, Share, Spread
+from sampan.scheduler.columns.kinds import Kind
+from sampan.scheduler.columns.questions import Near, Question, Share, Spread
 from sampan.scheduler.columns.rules import Rules
 from sampan.scheduler.columns.table import Flags, Longs, Table
 from sampan.scheduler.framework import Code, Status
@@ -55,7 +56,7 @@ class Scores:
 # Filters
 
 
-def refusals(q: Question, amounts: Amounts, table: Table, struck: set[int]) -> dict[str, Refusals]:
+def refusals(q: Question, kind: Kind, table: Table, struck: set[int]) -> dict[str, Refusals]:
     """Every native filter's verdict on every row, in upstream's order; `struck` rows have a port of the pod in use."""
     n = table.rows
     found = {
@@ -76,7 +77,7 @@ def refusals(q: Question, amounts: Amounts, table: Table, struck: set[int]) -> d
     taken[list(struck)] = True
     ports = "node(s) didn't have free ports for the requested pod ports"
     _put(found, "NodePorts", taken, UNSCHEDULABLE, ports)
-    _fit(found["NodeResourcesFit"], q, amounts, table)
+    _fit(found["NodeResourcesFit"], q, kind, table)
     for spread in q.hard:
         _hard(found["PodTopologySpread"], spread, n)
     _near(found["InterPodAffinity"], q, n)
@@ -87,13 +88,13 @@ def _put(found: dict[str, Refusals], name: str, rows: Flags, code: Code, reason:
     found[name].put(rows, Status(code, (reason,), name))
 
 
-def _fit(found: Refusals, q: Question, amounts: Amounts, table: Table) -> None:
+def _fit(found: Refusals, q: Question, kind: Kind, table: Table) -> None:
     """Each combination of what is short is one status."""
     n = table.rows
     lacks = [("Too many pods", table.pods.array[:n] >= table.max_pods.array[:n])]
     beyond = np.zeros(n, np.bool_)
     for share in _in_order(q.needs):
-        want = amounts.needs[share.name]
+        want = kind.needs[share.name]
         short = want > share.limit.array[:n] - share.used.array[:n]
         lacks.append((f"Insufficient {share.name}", short))
         beyond |= short & (want > share.limit.array[:n])
@@ -148,7 +149,7 @@ def _counted(one: Near, n: int) -> Longs:
 # Scores
 
 
-def scores(q: Question, amounts: Amounts, rules: Rules, table: Table, rows: Longs) -> Scores:
+def scores(q: Question, kind: Kind, rules: Rules, table: Table, rows: Longs) -> Scores:
     """The native scores of the feasible `rows`."""
     found, weights = Scores(), rules.weights
     zero = np.zeros(len(rows), np.int64)
@@ -161,7 +162,7 @@ def scores(q: Question, amounts: Amounts, rules: Rules, table: Table, rows: Long
         top = max(1, int(raw.max(initial=0)))
         found.put("NodeAffinity", raw, 100 * raw // top, weight)
     if weight := weights["NodeResourcesFit"]:
-        raw = _fit_score(q, amounts, rules, rows)
+        raw = _fit_score(q, kind, rules, rows)
         found.put("NodeResourcesFit", raw, raw, weight)
     if q.softs:
         raw, normal = _spread_score(q, rows)
@@ -170,7 +171,7 @@ def scores(q: Question, amounts: Amounts, rules: Rules, table: Table, rows: Long
         raw = sum((one.weight * one.counter.counts.array[one.domain.of_row[rows]] for one in q.terms), zero)
         found.put("InterPodAffinity", raw, _spanned(raw), weights["InterPodAffinity"])
     if (weight := weights["NodeResourcesBalancedAllocation"]) and q.balances:
-        before, after = _balance(q, rows, {}), _balance(q, rows, amounts.takes)
+        before, after = _balance(q, rows, {}), _balance(q, rows, kind.takes)
         raw = 50 + (50 + after - before) // 2
         found.put("NodeResourcesBalancedAllocation", raw, raw, weight)
     if weight := weights["ImageLocality"]:
@@ -179,13 +180,13 @@ def scores(q: Question, amounts: Amounts, rules: Rules, table: Table, rows: Long
     return found
 
 
-def _fit_score(q: Question, amounts: Amounts, rules: Rules, rows: Longs) -> Longs:
+def _fit_score(q: Question, kind: Kind, rules: Rules, rows: Longs) -> Longs:
     strategy = rules.fit.strategy
     shape = np.array([broken_line(rules.fit.shape, n) for n in range(101)]) if strategy == RATIO else None
     total, weights = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
     for share in q.fit:
         limit = share.limit.array[rows]
-        used, there = share.used.array[rows] + amounts.fit.get(share.name, 0), np.maximum(limit, 1)
+        used, there = share.used.array[rows] + kind.fit.get(share.name, 0), np.maximum(limit, 1)
         kept = np.minimum(used, there)
         if shape is not None:
             score = shape[np.where(used > there, 100, kept * 100 // there)]
