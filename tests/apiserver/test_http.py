@@ -8,6 +8,8 @@ import gzip
 import orjson
 import pytest
 
+from sampan.apiserver.paging import LIFETIME, Position, parse
+from sampan.client.api import ApiError
 from sampan.machinery import protobuf
 from sampan.machinery.objects import Object
 
@@ -77,6 +79,20 @@ async def test_a_page_of_forgotten_history_expires(cluster: Cluster) -> None:
     await cluster.store.compact(cluster.store.revision)
     status, said = await cluster.ask("GET", f"{MAPS}?limit=1&continue={first['metadata']['continue']}")
     assert (status, said["reason"]) == (410, "Expired")
+    _, rest = await cluster.ask("GET", f"{MAPS}?limit=5&continue={said['metadata']['continue']}")
+    assert [o["metadata"]["name"] for o in rest["items"]] == list("bcd")
+
+
+def test_a_list_that_stood_still_for_minutes_goes_on_in_the_present() -> None:
+    """As of another revision than it began with, which the client has to ask for."""
+    first = Position().token("/core/configmaps/default/a", 7, now=1000.0)
+    assert parse(first, "/core/configmaps/", 1000.0 + LIFETIME).revision == 7
+    second = parse(first, "/core/configmaps/", 1200.0).token("/core/configmaps/default/b", 7, now=1200.0)
+    with pytest.raises(ApiError) as e:
+        parse(second, "/core/configmaps/", 1001.0 + LIFETIME)
+    assert e.value.code == 410
+    fresh = parse(e.value.status["metadata"]["continue"], "/core/configmaps/", 9999.0)
+    assert (fresh.after, fresh.revision) == ("/core/configmaps/default/b", 0)
 
 
 async def test_reads_at_a_revision(cluster: Cluster) -> None:

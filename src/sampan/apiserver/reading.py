@@ -7,14 +7,12 @@ Source: the API concepts' pages on resource versions and on retrieving large res
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
+import time
 
-import orjson
-
-from sampan.apiserver import errors
+from sampan.apiserver import errors, paging
 from sampan.apiserver.call import Call, Many, One, key, prefix
 from sampan.apiserver.codec import Decoded
+from sampan.apiserver.paging import Position
 from sampan.apiserver.selecting import Selector, selector
 from sampan.kinds.kind import Kind
 from sampan.store.api import Compacted, Page, Record, Store
@@ -23,10 +21,6 @@ from sampan.store.api import Compacted, Page, Record, Store
 SLICE = 20
 NAMESPACES = "/core/namespaces/"
 _MATCHES = ("", "Exact", "NotOlderThan")
-TOO_OLD = (
-    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
-    "the continue parameter."
-)
 
 
 class Reader:
@@ -46,27 +40,27 @@ class Reader:
         return found
 
     async def list(self, call: Call) -> Many:
-        start, revision = self._start(call)
+        start = self._start(call)
         chosen, limit = selector(call), _number(call, "limit")
         try:
             if call.name:
                 page = await self._one(call)
             elif chosen:
-                return await self._selected(call, chosen, start, limit, revision)
+                return await self._selected(call, chosen, start, limit)
             else:
-                page = await self._page(call, start, limit, revision)
+                page = await self._page(call, start, limit)
         except Compacted as e:
-            raise errors.expired(
-                TOO_OLD if start else f"too old resource version: {revision} ({e.oldest})"
-            ) from e
-        more = _continue(page.records[-1].key, page.revision) if page.remaining else ""
+            if start.after:
+                raise paging.expired(start.after) from e
+            raise errors.expired(f"too old resource version: {start.revision} ({e.oldest})") from e
+        more = start.token(page.records[-1].key, page.revision, time.time()) if page.remaining else ""
         if call.name and chosen:
             page.records[:] = [r for r in page.records if chosen(self._decoded(r))]
         return Many(call.resource, page.records, page.revision, more, page.remaining if more else None)
 
-    async def _page(self, call: Call, start: str, limit: int, revision: int) -> Page:
+    async def _page(self, call: Call, start: Position, limit: int) -> Page:
         return await self._store.list(
-            prefix(call.resource, call.namespace), after=start, limit=limit, revision=revision
+            prefix(call.resource, call.namespace), after=start.after, limit=limit, revision=start.revision
         )
 
     async def _one(self, call: Call) -> Page:
@@ -79,20 +73,21 @@ class Reader:
         found = [await self._store.get(key(call.resource, n, call.name)) for n in names]
         return Page([r for r in found if r], self._store.revision, 0)
 
-    async def _selected(self, call: Call, chosen: Selector, start: str, limit: int, revision: int) -> Many:
+    async def _selected(self, call: Call, chosen: Selector, start: Position, limit: int) -> Many:
         found: list[Record] = []
-        page = await self._page(call, start, 0, revision)
+        page = await self._page(call, start, 0)
         for n, record in enumerate(page.records):
             if n % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
             if chosen(self._decoded(record)):
                 if limit and len(found) == limit:
-                    return Many(call.resource, found, page.revision, _continue(found[-1].key, page.revision))
+                    more = start.token(found[-1].key, page.revision, time.time())
+                    return Many(call.resource, found, page.revision, more)
                 found.append(record)
         return Many(call.resource, found, page.revision)
 
-    def _start(self, call: Call) -> tuple[str, int]:
-        """The key after which a list starts, and the revision that it is to show; 0 for the latest."""
+    def _start(self, call: Call) -> Position:
+        """Where a list starts, and the revision that it is to show. Raises 400, 410."""
         match, version = call.parameter("resourceVersionMatch"), call.parameter("resourceVersion")
         token = call.parameter("continue")
         if match not in _MATCHES:
@@ -100,7 +95,7 @@ class Reader:
         if token:
             if match or version not in ("", "0"):
                 raise errors.bad_request("specifying resource version is not allowed when using continue")
-            return _continued(token, prefix(call.resource, call.namespace))
+            return paging.parse(token, prefix(call.resource, call.namespace), time.time())
         if match and not version:
             raise errors.bad_request(
                 "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
@@ -112,7 +107,7 @@ class Reader:
             )
         # A limited list at a revision is an exact one, as upstream has it for compatibility.
         exact = match == "Exact" or (not match and call.parameter("limit") not in ("", "0"))
-        return "", revision if exact else 0
+        return Position(revision=revision if exact else 0)
 
     def _not_in_the_future(self, version: str) -> int:
         revision = parse_version(version)
@@ -137,19 +132,3 @@ def _number(call: Call, name: str) -> int:
             f'unable to decode query parameter {name}: strconv.ParseInt: parsing "{text}": invalid syntax'
         )
     return max(0, int(text or 0))
-
-
-def _continue(last: str, revision: int) -> str:
-    token = orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": last})
-    return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
-
-
-def _continued(token: str, within: str) -> tuple[str, int]:
-    try:
-        said = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        start, revision = str(said["start"]), int(said["rv"])
-    except (binascii.Error, ValueError, KeyError, TypeError) as e:
-        raise errors.bad_request("continue key is not valid") from e
-    if not start.startswith(within) or revision <= 0:
-        raise errors.bad_request("continue key is not valid")
-    return start, revision

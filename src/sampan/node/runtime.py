@@ -143,8 +143,16 @@ def last_words(status: Any) -> str:
     policy = status.annotations.get(names.MESSAGE_POLICY)
     if not text and policy == "FallbackToLogsOnError" and status.exit_code != 0 and status.log_path:
         lines = _tail(status.log_path, 4 * MOST_LOG_MESSAGE).splitlines(keepends=True)[-80:]
-        text = "".join(line.split(" ", 3)[-1] for line in lines)[-MOST_LOG_MESSAGE:]
+        text = "".join(_said(line) for line in lines)[-MOST_LOG_MESSAGE:]
     return text
+
+
+def _said(line: str) -> str:
+    """The text of a line of a CRI log; of a part (P), without the end of line that is the log's own."""
+    words = line.split(" ", 3)
+    if len(words) < 4:
+        return ""  # cut off where the look at the file began
+    return words[3].rstrip("\n") if words[2].startswith("P") else words[3]
 
 
 def _tail(path: str, most: int) -> str:

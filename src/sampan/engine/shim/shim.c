@@ -201,7 +201,7 @@ static int pump(int which) {
     ssize_t n = read(s->fd, s->line + s->len, LINE - s->len);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
     if (n <= 0) {                                 /* a terminal ends with EIO */
-        if (s->len && log_path) { log_line(which, 'F', s->line, s->len); flush_batch(); }
+        if (s->len && log_path) { log_line(which, 'P', s->line, s->len); flush_batch(); } /* a last line without its end */
         s->len = 0;
         close(s->fd);
         if (with_tty && !which) input_fd = -1;
@@ -270,7 +270,7 @@ static void finish(void) {
         while (streams[i].fd >= 0 && !anyone_stalled() && reads++ < 1024 && pump(i) > 0) {}
     if (anyone_stalled()) return;                 /* poll() brings us back */
     for (int i = 0; i < 2; i++)
-        if (streams[i].len) { log_line(i, 'F', streams[i].line, streams[i].len); streams[i].len = 0; }
+        if (streams[i].len) { log_line(i, 'P', streams[i].line, streams[i].len); streams[i].len = 0; }
     flush_batch();
     write_exit(main_status, "");
     tell_all('x', exit_text, strlen(exit_text), 0);
