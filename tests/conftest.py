@@ -31,6 +31,16 @@ class Results:
         RESULTS.write_text(json.dumps({**old, **self.outcomes}, indent=0, sort_keys=True))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--rewrite` writes what scenario files give now into them; read the difference before committing it."""
+    parser.addoption("--rewrite", action="store_true", help="write the scenarios' outcomes into their files")
+
+
+@pytest.fixture
+def rewrite(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--rewrite"))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Results(), "results")

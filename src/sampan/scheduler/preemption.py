@@ -16,13 +16,16 @@ from dataclasses import dataclass
 
 from sampan.machinery import conditions, selectors, times
 from sampan.machinery.objects import Object
-from sampan.scheduler.decide import Cycle, SchedulingError
-from sampan.scheduler.framework import Code, Status, unresolvable
+from sampan.scheduler.decide import Cycle, SchedulingError, histogram
+from sampan.scheduler.extenders import Extender
+from sampan.scheduler.framework import Code, Status, unresolvable, unschedulable
 from sampan.scheduler.nodes import NodeInfo
 from sampan.scheduler.pods import PodInfo
+from sampan.scheduler.snapshot import BUDGETS
 
 DISRUPTED = "DisruptionTarget"
 BY_SCHEDULER = "PreemptionByScheduler"
+SUCCESS = Status(Code.SUCCESS)
 NO_VICTIMS = "No preemption victims found for incoming pod"
 # How many nodes are looked at before others on the loop get their turn.
 TURN = 16
@@ -36,6 +39,51 @@ class Candidate:
     node: str
     victims: tuple[PodInfo, ...]
     violations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Enough:
+    """How many candidates are looked for: a percentage of the nodes, at least so many."""
+
+    percentage: int = 10
+    absolute: int = 100
+
+    def of(self, nodes: int) -> int:
+        return min(nodes, max(nodes * self.percentage // 100, self.absolute))
+
+
+async def choose(
+    cycle: Cycle,
+    statuses: Mapping[str, Status],
+    enough: Enough = Enough(),
+    offset: int = 0,
+    extenders: Iterable[Extender] = (),
+) -> tuple[Candidate | None, Status, str | None]:
+    """The best node to make room on, by why each of them refused the pod; else why there is none.
+
+    Then comes also what to do with an earlier nomination: "" gives it up, None leaves it. Where not all nodes are
+    looked at, it begins with the `offset`th. Raises SchedulingError.
+    """
+    pod, nodes = cycle.pod, cycle.snapshot.nodes
+    if reason := is_eligible(pod, statuses.get(pod.nominated), nodes):
+        return None, unschedulable(reason), None
+    hopeful = [nodes[n] for n, status in statuses.items() if status.code is Code.UNSCHEDULABLE and n in nodes]
+    first = offset % len(hopeful) if hopeful else 0
+    budgets = list(cycle.snapshot.list(BUDGETS))
+    found, refused = await candidates(
+        cycle, [*hopeful[first:], *hopeful[:first]], budgets, enough.of(len(hopeful))
+    )
+    if not found:
+        others = unresolvable(NOT_HELPFUL)
+        why = histogram(refused.values(), others, len(nodes) - len(refused))
+        return None, unschedulable(f"0/{len(nodes)} nodes are available: {why}."), ""
+    kept = {c.node: (list(c.victims), c.violations) for c in found}
+    for extender in extenders:
+        if kept and extender.supports_preemption and extender.is_interested(pod):
+            kept = await extender.preempt(pod, kept, nodes)
+    if not kept:
+        return None, unschedulable("no candidate node for preemption"), None
+    return best([Candidate(n, tuple(v), violated) for n, (v, violated) in kept.items()]), SUCCESS, None
 
 
 def is_eligible(pod: PodInfo, nominated: Status | None, nodes: Mapping[str, NodeInfo]) -> str:
@@ -169,8 +217,3 @@ def _harm(candidate: Candidate) -> tuple[float, ...]:
     total = sum(p.priority + 2**31 for p in victims)
     earliest = min(started(p) for p in victims if p.priority == highest)
     return candidate.violations, highest, total, len(victims), -earliest
-
-
-def number_of_candidates(nodes: int, percentage: int, absolute: int) -> int:
-    """How many candidates are enough among so many nodes."""
-    return min(nodes, max(nodes * percentage // 100, absolute))

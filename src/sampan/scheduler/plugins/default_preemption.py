@@ -12,17 +12,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sampan.client.api import ApiError, Unavailable
 from sampan.machinery import times
 from sampan.machinery.objects import Key, Object
 from sampan.scheduler import preemption
-from sampan.scheduler.decide import Cycle, SchedulingError, histogram
+from sampan.scheduler.decide import Cycle, SchedulingError
 from sampan.scheduler.framework import Code, Handle, Plugin, Status, failed, unresolvable, unschedulable
 from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.preemption import Candidate
-from sampan.scheduler.snapshot import BUDGETS
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +31,10 @@ class DefaultPreemption(Plugin):
 
     def __init__(self, arguments: Object | None = None, handle: Handle | None = None) -> None:
         super().__init__(arguments, handle)
-        self._percentage = int(self.arguments.get("minCandidateNodesPercentage", 10))
-        self._absolute = int(self.arguments.get("minCandidateNodesAbsolute", 100))
+        self._enough = preemption.Enough(
+            int(self.arguments.get("minCandidateNodesPercentage", 10)),
+            int(self.arguments.get("minCandidateNodesAbsolute", 100)),
+        )
         # Pods whose victims are being ended, with the last of these once only that one is left.
         self._running: dict[str, Key | None] = {}
         self._offset = 0
@@ -52,8 +53,11 @@ class DefaultPreemption(Plugin):
         if self.handle is None:
             return unschedulable("preemption: there is no cluster to preempt in"), None
         self.handle.metrics.preemption_attempts.add()
+        self._offset += 1
         try:
-            chosen, status, nominated = await self._choose(cycle, statuses, self.handle)
+            chosen, status, nominated = await preemption.choose(
+                cycle, statuses, self._enough, self._offset, self.handle.extenders
+            )
         except SchedulingError as e:
             return failed(f"preemption: {e}"), None
         if chosen is None:
@@ -65,40 +69,6 @@ class DefaultPreemption(Plugin):
         many = f"preempting {len(chosen.victims)} victims"
         text = f"preemption: found a potential placement for pod on node {chosen.node}, {many}"
         return Status(Code.SUCCESS, (text,)), chosen.node
-
-    async def _choose(
-        self, cycle: Cycle, statuses: Mapping[str, Status], handle: Handle
-    ) -> tuple[Candidate | None, Status, str | None]:
-        pod, snapshot = cycle.pod, cycle.snapshot
-        nodes = snapshot.nodes
-        if reason := preemption.is_eligible(pod, statuses.get(pod.nominated), nodes):
-            return None, unschedulable(reason), None
-        hopeful = [
-            nodes[n] for n, status in statuses.items() if status.code is Code.UNSCHEDULABLE and n in nodes
-        ]
-        self._offset += 1
-        first = self._offset % len(hopeful) if hopeful else 0
-        wanted = preemption.number_of_candidates(len(hopeful), self._percentage, self._absolute)
-        budgets = list(snapshot.list(BUDGETS))
-        found, refused = await preemption.candidates(
-            cycle, [*hopeful[first:], *hopeful[:first]], budgets, wanted
-        )
-        if not found:
-            return None, unschedulable(_nothing_found(len(nodes), refused)), ""
-        found = await self._ask_extenders(pod, found, handle)
-        if not found:
-            return None, unschedulable("no candidate node for preemption"), None
-        return preemption.best(found), Status(Code.SUCCESS), None
-
-    async def _ask_extenders(
-        self, pod: PodInfo, found: Sequence[Candidate], handle: Handle
-    ) -> list[Candidate]:
-        """Let the extenders that care about preemption take candidates away, or choose other victims."""
-        kept = {c.node: (list(c.victims), c.violations) for c in found}
-        for extender in handle.extenders:
-            if kept and extender.supports_preemption and extender.is_interested(pod):
-                kept = await extender.preempt(pod, kept, handle.snapshot.nodes)
-        return [Candidate(node, tuple(victims), n) for node, (victims, n) in kept.items()]
 
     # Making room
 
@@ -173,9 +143,3 @@ class DefaultPreemption(Plugin):
             )
         except ApiError as e:
             log.info("the nomination of %s cannot be taken back: %s", pod.key, e)
-
-
-def _nothing_found(nodes: int, refused: Mapping[str, Status]) -> str:
-    """`0/3 nodes are available: 2 No preemption victims found ..., 1 Preemption is not helpful for scheduling.`"""
-    others = unresolvable(preemption.NOT_HELPFUL)
-    return f"0/{nodes} nodes are available: {histogram(refused.values(), others, nodes - len(refused))}."
