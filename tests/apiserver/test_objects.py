@@ -220,6 +220,17 @@ async def test_a_pod_group_has_the_priority_of_its_class(cluster: Cluster) -> No
     assert "must match the priority computed (9)" in str(answer)
 
 
+async def test_tolerations_that_an_update_leaves_out_are_added_again(cluster: Cluster) -> None:
+    """Those that every pod gets: nobody has to know of them to replace the others."""
+    admin = cluster.admin
+    await cluster.account()
+    made = await admin.create("pods", pod("p", "n"))
+    own = {"key": "a", "operator": "Equal", "value": "b", "effect": "NoSchedule"}
+    changed = {**made, "spec": {**made["spec"], "tolerations": [own]}}
+    updated = await admin.update("pods", changed)
+    assert updated["spec"]["tolerations"] == [own, *made["spec"]["tolerations"]]
+
+
 async def test_a_budget_puts_an_eviction_off(cluster: Cluster) -> None:
     admin = cluster.admin
     await cluster.account()

@@ -61,6 +61,17 @@ async def have(socket: Path, programs: Path) -> None:
             pass
 
 
+async def offer(socket: Path, programs: Path, registry: str) -> None:
+    """Push all images to a registry that stands for the one that the tests name. Raises ImageError, OSError."""
+    async with EngineClient(socket) as engine:
+        for name in (name for names in wanted(programs).values() for name in names):
+            there = f"{registry}/{name.removeprefix(f'{REGISTRY}/')}"
+            await engine.tag(name, there)
+            async for _ in engine.push(there):
+                pass
+            await engine.remove(there)
+
+
 def _bases(socket: Path) -> None:
     words = [sys.executable, str(ROOT / "examples/base/make.py"), "--socket", str(socket), *BASES]
     subprocess.run(words, check=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")})

@@ -18,9 +18,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.engine.images.registry_server import Registry
+
 from sampan import testing
+from sampan.network.addresses import host_address
 from tools.conformance import build, images, report
 
+REGISTRIES = """
+mirrors: {{registry.k8s.io: {{endpoint: ["http://{host}"]}}}}
+configs: {{"{host}": {{tls: {{insecure_skip_verify: true}}}}}}
+"""
 SERIAL = r"\[Serial\]"
 CONFORMANCE = r"\[Conformance\]"
 
@@ -51,10 +58,18 @@ def main(words: list[str]) -> int:
 
 @contextlib.contextmanager
 def _cluster(programs: Path) -> Iterator[Path]:
+    """A cluster with the images, also behind a registry that stands in for the real one: some tests always pull."""
     with testing.cluster(nodes=2) as cluster:
         config = cluster.config
-        asyncio.run(images.have(config.node_run(config.node_names[0]) / "engine.sock", programs))
-        yield cluster.kubeconfig
+        socket = config.node_run(config.node_names[0]) / "engine.sock"
+        asyncio.run(images.have(socket, programs))
+        registry = Registry().serve(address=host_address(config.ranges))
+        try:
+            (config.state / "registries.yaml").write_text(REGISTRIES.format(host=registry.host))
+            asyncio.run(images.offer(socket, programs, registry.host))
+            yield cluster.kubeconfig
+        finally:
+            registry.stop()
 
 
 def _half(half: str, programs: Path, kubeconfig: Path, results: Path, asked: argparse.Namespace) -> int:

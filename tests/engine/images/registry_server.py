@@ -45,20 +45,20 @@ class Registry:
     requests: list[str] = field(default_factory=list)
     host: str = ""
 
-    def serve(self, certificate: tuple[Path, Path] | None = None) -> Registry:
+    def serve(self, certificate: tuple[Path, Path] | None = None, address: str = "") -> Registry:
         registry = self
 
         class Handler(_Handler):
             here = registry
             scheme = "https" if certificate else "http"
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = _Server((address or "127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.host = f"localhost:{self._server.server_address[1]}"
+        self.host = f"{address or 'localhost'}:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
         return self
