@@ -66,8 +66,9 @@ async def control(config: Config, sockets: Sequence[socket.socket]) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(exporter.run(), name="spans")
-            tasks.create_task(addons.create(api.local(*ADDONS), config), name="addons")
-            tasks.create_task(_components(config, api), name="components")
+            if not config.replay:
+                tasks.create_task(addons.create(api.local(*ADDONS), config), name="addons")
+                tasks.create_task(_components(config, api), name="components")
     finally:
         await listener.close(grace=1.0)
         await api.close()
@@ -111,6 +112,7 @@ def _settings(config: Config, face: Any) -> Settings:
         ),
         extensions={traces.COLLECT: face.handle, "/sampan/": face.handle},
         origins=face.origins,
+        frozen=config.replay,
     )
 
 

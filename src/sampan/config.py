@@ -67,6 +67,8 @@ class Config:
     store_ca: str = ""
     store_cert: str = ""
     store_key: str = ""
+    # What recording this is, if it is one; then nothing can be changed.
+    replay: str = ""
     # Where keys and certificates are; empty for `pki` in the state directory.
     pki_directory: str = ""
     # The ordinary user whom `sudo sampan up` serves: the kubeconfig and the supervisor's socket are theirs.

@@ -8,6 +8,7 @@
     measure         counts and times, for /metrics, and the audit hook
     impersonate     who it is to be taken for, where the asker may
     authorize       may that user do this: the node's rules, then RBAC
+    frozen          where the cluster is a recording: refuse what is no read
     current         where several servers share the store: wait until this one has seen what the others wrote
     dispatch        the verb: a read, a watch, a write, a subresource, or a path that is no resource
 
@@ -32,7 +33,7 @@ from sampan.apiserver.call import Answer, Call
 from sampan.apiserver.dispatch import dispatch
 from sampan.apiserver.impersonation import impersonate
 from sampan.apiserver.rendering import render
-from sampan.apiserver.surroundings import catch, current, limit, measure, span
+from sampan.apiserver.surroundings import catch, current, frozen, limit, measure, span
 
 if TYPE_CHECKING:
     from sampan.apiserver.server import ApiServer
@@ -47,5 +48,5 @@ def remote(server: ApiServer) -> Next:
 
 def local(server: ApiServer) -> Next:
     """What calls of local clients pass: the same, less authentication."""
-    inner = authorize(server, current(server, dispatch(server)))
+    inner = authorize(server, frozen(server, current(server, dispatch(server))))
     return catch(span(measure(server, impersonate(server, inner))))

@@ -180,10 +180,13 @@ class Past:
             made = {k: v for k, v in wanted.items() if k not in _SERVERS}
             made |= {k: obj[k] for k in _SERVERS if k in obj}
             meta = made["metadata"]
+            counted = (meta.get("annotations") or {}).get(_CONTROLLERS)
             for name in _RESTORED:
-                meta[name] = dict(wanted["metadata"].get(name) or {})
-            if _CONTROLLERS in (obj["metadata"].get("annotations") or {}):
-                meta["annotations"][_CONTROLLERS] = obj["metadata"]["annotations"][_CONTROLLERS]
+                meta.pop(name, None)
+                if restored := wanted["metadata"].get(name):
+                    meta[name] = restored
+            if counted is not None:
+                meta.setdefault("annotations", {})[_CONTROLLERS] = counted
             if expected:
                 meta["resourceVersion"] = expected
             return made

@@ -37,7 +37,7 @@ class Settings:
     is none. `extensions` serve path prefixes that are no resources, authorized as such; `audit` sees each call that is
     allowed or denied. `origins` tells, by cause, who was behind it (`by`) and in which operation (`operation`).
     `pod_security` is what holds in namespaces whose labels say nothing. `keep_seconds` and `keep_bytes` bound the
-    history.
+    history. With `frozen`, which says why, nothing can be written, and nothing is by itself.
     """
 
     service_account_key: bytes = b""
@@ -49,6 +49,7 @@ class Settings:
     kubelets: Kubelets | None = None
     extensions: Mapping[str, Extension] = field(default_factory=dict)
     origins: Origins | None = None
+    frozen: str = ""
     audit: Callable[[Call, int], None] | None = None
     pod_security: Policy = field(default_factory=Policy)
     pod_security_exempt: Exempt = field(default_factory=Exempt)

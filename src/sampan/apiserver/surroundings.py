@@ -1,4 +1,4 @@
-"""The outer steps of the chain: `catch`, `limit`, `span`, `measure`, and `current`."""
+"""The outer steps of the chain: `catch`, `limit`, `span`, `measure`, `frozen` and `current`."""
 
 from __future__ import annotations
 
@@ -134,6 +134,24 @@ def measure(server: ApiServer, inner: Next) -> Next:
             server.metrics.count(call, status, time.perf_counter() - begun)
             if server.settings.audit:
                 server.settings.audit(call, status)
+
+    return step
+
+
+def frozen(server: ApiServer, inner: Next) -> Next:
+    """Where the server's store cannot be changed, refuse what would change it, or reach what is not there."""
+    why = server.settings.frozen
+    if not why:
+        return inner
+
+    async def step(call: Call) -> Answer:
+        asks = call.kind is not None and not call.kind.stored and not call.subresource
+        reads = call.verb in ("get", "list", "watch", "head") and (
+            not call.subresource or call.subresource in ("status", "scale")
+        )
+        if asks or reads or (call.kind is None and call.verb == "post"):
+            return await inner(call)
+        raise errors.method_not_allowed(call.kind, because=f"this is {why}, which can only be read")
 
     return step
 

@@ -1,4 +1,7 @@
-"""Run the unmodified kubectl against a cluster: everything after the command goes to kubectl."""
+"""Run the unmodified kubectl against a cluster: everything after the command goes to kubectl.
+
+Before it may stand --name CLUSTER, and --as-of MOMENT, which reads the cluster as it was at a revision or a time.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,16 @@ def program() -> str:
 
 
 def passthrough(words: list[str]) -> int:
-    name = default_name()
-    if words[:1] == ["--name"] and len(words) > 1:
-        name, words = words[1], words[2:]
+    name, as_of = default_name(), ""
+    while words[:1] in (["--name"], ["--as-of"]) and len(words) > 1:
+        name, as_of = (words[1], as_of) if words[0] == "--name" else (name, words[1])
+        words = words[2:]
     config = find(name)
+    if as_of:
+        from sampan.cli.moments import moment
+
+        # The past is a cluster of its own, at a path of the same server.
+        words = [f"--server=https://127.0.0.1:{config.port}/sampan/v1/at/{moment(as_of)}", *words]
     environment = {**os.environ, "KUBECONFIG": str(config.kubeconfig)}
     kubectl = program()
     os.execve(kubectl, [kubectl, *words], environment)

@@ -14,8 +14,12 @@ from pathlib import Path
 
 from sampan.cli import doctor, terminal
 from sampan.cli.clusters import add_name, become_root, default_name
+from sampan.cli.moments import moment
 from sampan.cli.problem import Problem
 from sampan.config import Config
+
+# What a recording's cluster is called where nothing else is said.
+REPLAY = "replay"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +38,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--kubeconfig", type=Path, metavar="FILE", help="where to write the administrator's kubeconfig"
     )
     add_store(parser)
+    group = parser.add_argument_group("a recording")
+    group.add_argument(
+        "--replay",
+        type=Path,
+        metavar="FILE",
+        help="open what `sampan record` wrote, to be read and not changed",
+    )
+    group.add_argument("--at", default="", metavar="MOMENT", help="as of a revision or a time; else its end")
     parser.add_argument("--foreground", action="store_true", help="stay, and stop the cluster on Ctrl-C")
 
 
@@ -57,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     begun = time.perf_counter()
     doctor.ensure([p for p in doctor.missing() if p.required])
     config = _start(arguments)
+    if config.replay:
+        return _show_recording(config)
     greet(config, time.perf_counter() - begun)
     if arguments.foreground:
         _stay(config)
@@ -67,8 +81,13 @@ def _start(arguments: argparse.Namespace) -> Config:
     from sampan.lifecycle import cluster
     from sampan.lifecycle.configure import Options, Unusable
 
+    name = arguments.name
+    if arguments.replay and name == default_name():
+        name = REPLAY
     options = Options(
-        name=arguments.name,
+        name=name,
+        replay=arguments.replay.absolute() if arguments.replay else None,
+        at=moment(arguments.at) if arguments.at else "",
         state=arguments.state,
         port=arguments.port,
         kubeconfig=arguments.kubeconfig,
@@ -83,6 +102,21 @@ def _start(arguments: argparse.Namespace) -> Config:
         return cluster.start(options, terminal.step)
     except (Unusable, cluster.Failed) as e:
         raise Problem(str(e)) from e
+
+
+def _show_recording(config: Config) -> int:
+    command = os.environ.get("SAMPAN_COMMAND", "sampan")
+    print(
+        f"\nSampan serves {config.replay}; it cannot be changed.\n\nexport KUBECONFIG={config.kubeconfig}\n"
+    )
+    rows = [
+        (f"{command} kubectl --name {config.name} get pods -A", "what there was"),
+        (f"{command} kubectl --name {config.name} --as-of MOMENT get pods -A", "and before"),
+        (f"{command} history --name {config.name} KIND/NAME", "how an object came to be as it is"),
+        (f"{command} down --name {config.name} --delete", "close it"),
+    ]
+    print(terminal.table(rows))
+    return 0
 
 
 def greet(config: Config, seconds: float) -> None:

@@ -6,10 +6,10 @@ import argparse
 import datetime
 from typing import Any
 
+from sampan.cli import objects
 from sampan.cli.clusters import add_name, find
 from sampan.cli.problem import Problem
 from sampan.client.api import Client
-from sampan.kinds import registry
 from sampan.kinds.kind import Kind
 from sampan.machinery.objects import Object, key, owner
 from sampan.tracing.why import Around, explain
@@ -43,10 +43,8 @@ def _parse(text: str) -> tuple[Kind, str]:
     word, slash, name = text.partition("/")
     if not slash or not name:
         raise Problem(f"{text!r} is not KIND/NAME, such as pod/web")
-    lower = word.lower()
-    for kind in registry.builtin():
-        if lower in (kind.plural, kind.singular or kind.kind.lower(), kind.resource, *kind.short_names):
-            return kind, name
+    if kind := objects.builtin(word.lower()):
+        return kind, name
     raise Problem(f"there is no kind {word!r}; `kubectl api-resources` lists them")
 
 

@@ -24,6 +24,7 @@ from sampan.host import cgroups, files, mounts
 from sampan.lifecycle import lock
 from sampan.lifecycle.configure import Options, Unusable, configure
 from sampan.lifecycle.processes import processes
+from sampan.lifecycle.replay import open_recording
 from sampan.network import addresses, nodes
 from sampan.supervisor import client
 from sampan.supervisor.spec import dump
@@ -75,7 +76,13 @@ def start(options: Options, step: Step = silent) -> Config:
 
 
 def _start(options: Options, step: Step) -> Config:
-    config = _known(options) or configure(options)
+    known = _known(options)
+    config = known or configure(options)
+    if options.replay:
+        if known:
+            raise Unusable(f"cluster {config.name!r} runs; `sampan down --name {config.name}` it first")
+        with step("open the recording"):
+            config = open_recording(config, options)
     with step("prepare"):
         prepare(config)
     if not running(config):

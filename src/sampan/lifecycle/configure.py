@@ -38,6 +38,8 @@ class Options:
     store_ca: Path | None = None
     store_cert: Path | None = None
     store_key: Path | None = None
+    replay: Path | None = None
+    at: str = ""
 
 
 def configure(options: Options) -> Config:

@@ -30,6 +30,9 @@ def control(config: Config, pki: Pki) -> None:
     """What the API server needs, readable by its user alone."""
     owner = (config.uid, config.gid) if config.uid else None
     pki.authority()
+    # The control process signs what is approved (CertificateSigningRequests).
+    if owner:
+        os.chown(pki.directory / "ca.pem", *owner)
     pki.server("apiserver", api_names(config), owner=owner)
     pki.client("kubelet-client", "kube-apiserver-kubelet-client", [ADMINISTRATORS], owner=owner)
     pki.signing_key("sa", owner=owner)
