@@ -16,7 +16,7 @@ import orjson
 from sampan.machinery.objects import Object
 from sampan.scheduler import snapshot as resources
 from sampan.scheduler.decide import Cycle, SchedulingError
-from sampan.scheduler.framework import NodeScore, Status
+from sampan.scheduler.framework import NodeScore, Status, failed
 from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.profiles import Profile
 from sampan.scheduler.snapshot import Snapshot
@@ -127,8 +127,11 @@ def evaluate(profile: Profile, case: Object) -> Object:
     result: Object = {"id": case.get("id", "")}
     try:
         rejected = cycle.pre_filter()
-        result["skippedFilters"] = sorted(cycle.skipped_filters)
-        result["nodes"] = _verdicts(cycle, rejected)
+    except SchedulingError as e:
+        rejected = failed(str(e)).of(e.plugin)
+    result["skippedFilters"] = sorted(cycle.skipped_filters)
+    result["nodes"] = _verdicts(cycle, rejected)
+    try:
         _score(cycle, result)
     except SchedulingError as e:
         result["error"] = str(e)
