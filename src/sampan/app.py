@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sampan.apiserver.settings import Settings
     from sampan.client.http import HttpApiClient
     from sampan.engine.engine import Engine
+    from sampan.host.certificate_requests import Signer
     from sampan.network.addresses import NodeNetwork
     from sampan.network.agent import Agent
     from sampan.node.kubelet import Kubelet
@@ -148,7 +149,7 @@ async def _work(config: Config, api: ApiServer) -> None:
     from sampan.reconcile import loop
     from sampan.scheduler import loop as scheduler
 
-    settings = controllers.Settings(config, (config.pki / "ca.crt").read_text())
+    settings = controllers.Settings(config, (config.pki / "ca.crt").read_text(), _signer(config))
 
     def client_for(name: str) -> Any:
         return api.local(f"system:serviceaccount:kube-system:{name}")
@@ -158,6 +159,21 @@ async def _work(config: Config, api: ApiServer) -> None:
         tasks.create_task(informers.run(), name="informers")
         tasks.create_task(loop.run(controllers.build(settings), client_for, informers), name="controllers")
         tasks.create_task(scheduler.run(api.local("system:kube-scheduler"), informers), name="scheduler")
+
+
+def _signer(config: Config) -> Signer | None:
+    """What signs certificates with the cluster's authority, where this process may read its key."""
+    from sampan.host import certificate_requests
+    from sampan.host.pki import Pair
+
+    path = config.pki / "ca.pem"
+    if not os.access(path, os.R_OK):
+        return None
+
+    def sign(pem: bytes, usages: Collection[str], begins: float, ends: float) -> bytes:
+        return certificate_requests.sign(Pair.parse(path.read_bytes()), pem, usages, begins, ends)
+
+    return sign
 
 
 # A node process

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sampan.controllers import (
+    certificates,
     cronjob,
     daemonset,
     deployment,
@@ -59,6 +60,7 @@ ALL: tuple[Callable[[Settings], Controller], ...] = (
     disruption.make,
     horizontal_pod_autoscaler.make,
     resource_quota.make,
+    certificates.make,
     node_ranges.make,
     node_lifecycle.make,
     taint_eviction.make,

@@ -13,6 +13,8 @@ from sampan.apiserver import errors
 from sampan.apiserver.call import Call
 from sampan.apiserver.rbac import Attributes
 from sampan.host import certificate_requests
+from sampan.kinds import faults
+from sampan.machinery import conditions
 from sampan.machinery.objects import Object, get
 
 if TYPE_CHECKING:
@@ -26,13 +28,27 @@ async def validate(server: ApiServer, call: Call, obj: Object | None, old: Objec
     if obj is None:
         return
     if old is None:
-        _not_masters(call, obj)
+        _well_formed(call, obj)
     elif call.subresource == "approval":
         await _may(server, call, old, "approve")
     elif call.subresource == "status":
+        _not_decided(call, obj, old)
         fields = ("status.certificate", "status.conditions")
         if any(get(obj, f) != get(old, f) for f in fields):
             await _may(server, call, old, "sign")
+
+
+def _not_decided(call: Call, obj: Object, old: Object) -> None:
+    """Who signs does not approve: those conditions are set at their own endpoint."""
+    found = []
+    for type_ in ("Approved", "Denied"):
+        before, after = conditions.find(old, type_), conditions.find(obj, type_)
+        if before != after:
+            word = "modify" if before else "add"
+            text = f'updates may not {word} a condition of type "{type_}"'
+            found.append(faults.forbidden("status.conditions", text))
+    if found:
+        raise errors.invalid(call.resource, call.name, found)
 
 
 async def _may(server: ApiServer, call: Call, request: Object, verb: str) -> None:
@@ -45,14 +61,13 @@ async def _may(server: ApiServer, call: Call, request: Object, verb: str) -> Non
     raise errors.forbidden(call.resource, call.name, why)
 
 
-def _not_masters(call: Call, request: Object) -> None:
-    """Nobody becomes a member of the group that may do everything by a certificate that he asks for."""
-    if get(request, "spec.signerName") != CLIENT:
-        return
+def _well_formed(call: Call, request: Object) -> None:
+    """Raises 422 for what is no request, and 403 for one of the group that may do everything."""
     try:
         asked = certificate_requests.parse(base64.b64decode(get(request, "spec.request", "")))
     except ValueError as e:
-        raise errors.forbidden(call.resource, call.name, f"failed to parse CSR: {e}") from e
-    if "system:masters" in asked.organizations:
+        fault = faults.invalid("spec.request", get(request, "spec.request", ""), str(e))
+        raise errors.invalid(call.resource, call.name, [fault]) from e
+    if get(request, "spec.signerName") == CLIENT and "system:masters" in asked.organizations:
         why = f"use of {CLIENT} signer with system:masters group is not allowed"
         raise errors.forbidden(call.resource, call.name, why)
