@@ -18,8 +18,8 @@ from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.snapshot import Snapshot
 
 NODES, PODS = "nodes", "pods"
-BUDGETS = "poddisruptionbudgets.policy"
-GROUPS = "podgroups.scheduling.k8s.io"
+BUDGETS = resources.BUDGETS
+GROUPS = resources.POD_GROUPS
 # What a snapshot is made of, by kind in a file; a cluster that does not serve one of the rest has none of them.
 KINDS: dict[str, str] = {
     "Node": NODES,

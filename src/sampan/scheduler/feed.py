@@ -14,7 +14,7 @@ from typing import Protocol
 from sampan.client.api import Change
 from sampan.host import trace
 from sampan.machinery.objects import Object, key
-from sampan.scheduler import changes, snapshot
+from sampan.scheduler import changes, gang, snapshot
 from sampan.scheduler.events import Action, ClusterEvent, Kind
 from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.queue import SchedulingQueue
@@ -42,6 +42,7 @@ OPTIONAL: dict[str, Kind | None] = {
     snapshot.DEVICE_CLASSES: Kind.DEVICE_CLASS,
     snapshot.RESOURCE_CLAIMS: Kind.RESOURCE_CLAIM,
     snapshot.RESOURCE_SLICES: Kind.RESOURCE_SLICE,
+    snapshot.POD_GROUPS: Kind.POD_GROUP,
 }
 _ACTIONS = {"ADDED": Action.ADD, "MODIFIED": Action.UPDATE, "DELETED": Action.DELETE}
 Causes = tuple[trace.Cause, ...]
@@ -72,6 +73,8 @@ class Feed:
         self._snapshot, self._queue, self._waiting = cluster, queue, waiting
         self._names, self._clock, self._wake = names, clock, wake
         self.assumed: dict[str, PodInfo] = {}
+        # The pods of each PodGroup, whoever schedules them, on a node or not.
+        self.groups = gang.Members()
         # For those who wait for an object of a kind to change, such as a claim to be bound.
         self.watchers: dict[str, list[Callable[[Object], None]]] = {}
 
@@ -89,6 +92,7 @@ class Feed:
     def _on_pod(self, change: Change, old: Object | None) -> None:
         pod = PodInfo(change.object)
         causes = _causes(change)
+        self.groups.note(pod, change.type == "DELETED")
         if change.type == "DELETED" or pod.finished:
             if old is not None and not PodInfo(old).finished:
                 self._gone(pod if pod.spec else PodInfo(old), causes)
@@ -108,6 +112,9 @@ class Feed:
             self._snapshot.nominate(pod, pod.nominated)
         self._queue.add(pod, self._clock(), causes)
         self._wake()
+        if gang.group_of(pod.object):
+            # It may be the one that others of its gang wait for.
+            self._tell(changes.UNSCHEDULED_POD_ADDED, None, pod.object, causes)
 
     def _pending(self, pod: PodInfo, old: Object, causes: Causes) -> None:
         if pod.uid in self.assumed:

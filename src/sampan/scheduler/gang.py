@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from sampan.machinery.objects import Object
 from sampan.scheduler.framework import Code, Status, failed, unresolvable, unschedulable
+from sampan.scheduler.pods import PodInfo
 
 NAME = "GangScheduling"
 INITIALLY_SCHEDULED = "PodGroupInitiallyScheduled"
@@ -54,6 +55,30 @@ class Outcome:
 Attempting = Callable[[Object, frozenset[str] | None], Attempt]
 # Takes a pod that was counted off its node.
 TakeBack = Callable[[Object], None]
+
+
+class Members:
+    """Who belongs to which group: the uids of all known pods that have not ended."""
+
+    def __init__(self) -> None:
+        self._uids: dict[tuple[str, str], set[str]] = {}
+
+    def of(self, namespace: str, name: str) -> frozenset[str]:
+        return frozenset(self._uids.get((namespace, name), ()))
+
+    def note(self, pod: PodInfo, gone: bool = False) -> None:
+        """A pod came or changed, or is gone."""
+        name = group_of(pod.object) if pod.spec else None
+        if name is None:
+            return
+        key = (pod.namespace, name)
+        uids = self._uids.setdefault(key, set())
+        if gone or pod.finished:
+            uids.discard(pod.uid)
+        else:
+            uids.add(pod.uid)
+        if not uids:
+            del self._uids[key]
 
 
 def group_of(pod: Object) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sampan.client.api import Client
 from sampan.machinery.objects import Key, Object
+from sampan.scheduler.gang import Members
 from sampan.scheduler.metrics import Metrics
 from sampan.scheduler.snapshot import Snapshot
 from sampan.scheduler.waiting import WaitingPods
@@ -36,5 +37,7 @@ class ProcessHandle:
     waiting: WaitingPods = field(default_factory=WaitingPods)
     extenders: tuple[Any, ...] = ()
     metrics: Metrics = field(default_factory=Metrics)
+    # The pods of each PodGroup.
+    groups: Members = field(default_factory=Members)
     # Called with each changed object of a kind, by resource; for those who wait for one.
     watchers: dict[str, list[Callable[[Object], None]]] = field(default_factory=dict)

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 
 from sampan.machinery import quantities, selectors
-from sampan.machinery.objects import Object
-from sampan.scheduler import resources
+from sampan.machinery.objects import Object, key
+from sampan.scheduler import gang, resources
 from sampan.scheduler.events import Action, ClusterEvent, EventHint, Kind
 from sampan.scheduler.framework import EnqueuePlugin, Named, PreFiltered
 from sampan.scheduler.nodes import NodeInfo
@@ -74,6 +74,28 @@ def _labels(obj: Object | None) -> Labels:
 def _placed(pod: Object) -> bool:
     """Whether a pod took room: it was on a node, or a place was kept for it."""
     return bool(pod["spec"].get("nodeName") or (pod.get("status") or {}).get("nominatedNodeName"))
+
+
+# Groups
+
+
+def _of_the_group(plugin: Any, pod: PodInfo, old: Object | None, new: Object | None) -> bool:
+    """GangScheduling: a pod of the same group came, which may be the one that was missing."""
+    if new is None:
+        return False
+    same = gang.group_of(pod.object) == gang.group_of(new) is not None
+    return same and pod.namespace == new["metadata"].get("namespace", "")
+
+
+def _own_group(plugin: Any, pod: PodInfo, old: Object | None, new: Object | None) -> bool:
+    return new is not None and key(new) == (pod.namespace, gang.group_of(pod.object))
+
+
+def _smaller_gang(plugin: Any, pod: PodInfo, old: Object | None, new: Object | None) -> bool:
+    """GangScheduling: the group needs fewer pods than before."""
+    if old is None or new is None or not _own_group(plugin, pod, old, new):
+        return False
+    return gang.min_count(new) < gang.min_count(old)
 
 
 # Nodes
@@ -383,6 +405,12 @@ _NODE_ADDED_OR_LABELLED = Action.ADD | Action.UPDATE_NODE_LABEL
 _WRITTEN = Action.ADD | Action.UPDATE
 TABLE: Mapping[str, tuple[Row, ...]] = {
     "SchedulingGates": ((Kind.TARGET_POD, Action.UPDATE_POD_GATES_ELIMINATED, _always),),
+    "GangScheduling": (
+        (Kind.UNSCHEDULED_POD, Action.ADD, _of_the_group),
+        (Kind.ASSIGNED_POD, Action.ADD, _of_the_group),
+        (Kind.POD_GROUP, Action.ADD, _own_group),
+        (Kind.POD_GROUP, Action.UPDATE, _smaller_gang),
+    ),
     "PrioritySort": (),
     "DefaultBinder": (),
     "ImageLocality": (),

@@ -23,14 +23,15 @@ from sampan.host import trace
 from sampan.machinery.objects import Object, changed
 from sampan.reconcile.events import Recorder
 from sampan.reconcile.loop import Informers
-from sampan.scheduler import changes, configuration, cycle, hints, outcome
+from sampan.scheduler import changes, configuration, cycle, gang, hints, outcome
 from sampan.scheduler.configuration import Configuration, build
 from sampan.scheduler.cycle import Reservation
 from sampan.scheduler.decide import Cycle, Decision, SchedulingError, decide
 from sampan.scheduler.extenders import Extender
 from sampan.scheduler.feed import OPTIONAL, Feed
 from sampan.scheduler.framework import Code, Status
-from sampan.scheduler.handle import ProcessHandle
+from sampan.scheduler.gang_cycle import GangCycle
+from sampan.scheduler.handle import Emit, ProcessHandle
 from sampan.scheduler.metrics import Metrics
 from sampan.scheduler.outcome import Failure
 from sampan.scheduler.pods import PodInfo
@@ -49,15 +50,24 @@ MANY_NODES = 50
 log = logging.getLogger(__name__)
 
 
-async def run(client: Client, informers: Informers, config: Configuration | None = None) -> None:
-    """Schedule the pods whose spec.schedulerName is a profile's, until cancelled."""
+async def run(
+    client: Client,
+    informers: Informers,
+    config: Configuration | None = None,
+    metrics: Metrics | None = None,
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Schedule the pods whose spec.schedulerName is a profile's, until cancelled.
+
+    `ready` is set once all of the cluster is known.
+    """
     chosen = config or configuration.default()
     recorders = {profile.name: Recorder(client, profile.name) for profile in chosen.profiles}
 
     def emit(about: Object, type: str, reason: str, message: str, component: str) -> None:
         recorders[component].emit(about, type, reason, message)
 
-    scheduler = Scheduler(client, informers, chosen, emit)
+    scheduler = Scheduler(client, informers, chosen, emit, metrics or Metrics(), ready or asyncio.Event())
     async with asyncio.TaskGroup() as tasks:
         for recorder in recorders.values():
             tasks.create_task(recorder.run(), name="scheduler events")
@@ -67,10 +77,17 @@ async def run(client: Client, informers: Informers, config: Configuration | None
 class Scheduler:
     """The process's state: what is known of the cluster, who waits, and who is on the way to a node."""
 
-    def __init__(self, client: Client, informers: Informers, config: Configuration, emit: Any) -> None:
-        self.metrics = Metrics()
+    def __init__(
+        self,
+        client: Client,
+        informers: Informers,
+        config: Configuration,
+        emit: Emit,
+        metrics: Metrics,
+        ready: asyncio.Event,
+    ) -> None:
+        self.metrics, self._ready = metrics, ready
         self.snapshot = Snapshot()
-        self.ready = asyncio.Event()
         self._informers = informers
         self._extenders = tuple(Extender(e) for e in config.extenders)
         self._clock = asyncio.get_running_loop().time
@@ -90,12 +107,13 @@ class Scheduler:
         self.profiles = build.profiles(config, self.handle)
         if config.percentage:
             self.profiles = {n: _sampling(p, config.percentage) for n, p in self.profiles.items()}
-        self._later = {name: cycle.later(profile) for name, profile in self.profiles.items()}
+        self.later = {name: cycle.later(profile) for name, profile in self.profiles.items()}
         self.queue = self._make_queue(config)
         self.feed = Feed(
             self.snapshot, self.queue, self.handle.waiting, self.profiles, self._clock, self._woken.set
         )
         self.handle.watchers = self.feed.watchers
+        self.handle.groups = self.feed.groups
         self._show_gauges()
 
     def _make_queue(self, config: Configuration) -> SchedulingQueue:
@@ -127,7 +145,7 @@ class Scheduler:
         """Schedule until cancelled."""
         optional = await outcome.served(self.handle.client, OPTIONAL)
         await self._informers.synced(self.feed.subscribe(self._informers, optional))
-        self.ready.set()
+        self._ready.set()
         try:
             async with asyncio.TaskGroup() as tasks:
                 self.handle.spawn = lambda work, name: tasks.create_task(work, name=name)
@@ -145,11 +163,14 @@ class Scheduler:
                 turn = self._clock() + TURN
                 continue
             try:
-                await self._schedule(item)
+                if gang.group_of(item.pod.object):
+                    GangCycle(self, item).run()
+                else:
+                    await self._schedule(item)
             except Exception as e:
                 # A plugin's fault is one pod's, not everyone's.
                 log.exception("cannot schedule %s", item.pod.key)
-                self._forget(item.pod.uid)
+                self.forget(item.pod.uid)
                 self._fail(item, Failure(f"{type(e).__name__}: {e}"), [])
             if self._clock() > turn:
                 await asyncio.sleep(0)
@@ -184,7 +205,7 @@ class Scheduler:
                 await self._make_room(item, profile, decision, began)
                 return
         except SchedulingError as e:
-            self._start_failing(item, Failure(str(e)), began)
+            self.start_failing(item, Failure(str(e)), began)
             return
         finally:
             self.metrics.algorithm_seconds.observe((time.time_ns() - began) / 1e9)
@@ -198,9 +219,9 @@ class Scheduler:
         if asked or sampled or pod.nominated:
             self._start += 1
             return await cycle.choose(profile, self.snapshot, pod, self._extenders, self._start * 97)
-        return self._decide(profile, pod)
+        return self.decide(profile, pod)
 
-    def _decide(self, profile: Profile, pod: PodInfo) -> Decision:
+    def decide(self, profile: Profile, pod: PodInfo) -> Decision:
         if self._placer is None and len(self.snapshot.nodes) > MANY_NODES:
             # Loaded late: small clusters do without numpy.
             from sampan.scheduler.columns.placer import Placer
@@ -219,21 +240,29 @@ class Scheduler:
         self.feed.assumed[pod.uid] = pod
         refused = self._reserved(reservation)
         if refused is not None:
-            self._forget(reservation.pod.uid)
-            self._start_failing(item, outcome.on_one_node(pod, node, refused), began)
+            self.forget(reservation.pod.uid)
+            self.start_failing(item, outcome.on_one_node(pod, node, refused), began)
             return
-        name = f"schedule {pod.key}"
+        self.start_binding(item, reservation, began)
+
+    def start_binding(self, item: Queued, reservation: Reservation, began: int) -> None:
+        """Bind, beside the others, a pod that counts on its node and has reserved there."""
+        name = f"schedule {reservation.pod.key}"
         self.handle.spawn(self._bind(name, item, reservation, began), name)
 
     def _reserved(self, reservation: Reservation) -> Status | None:
-        short = self._later[reservation.profile.name]
+        short = self.later[reservation.profile.name]
         if refused := cycle.reserve(reservation, self.snapshot, short):
             return refused
+        return self.permit(reservation)
+
+    def permit(self, reservation: Reservation) -> Status | None:
+        """Ask whether the pod may be bound; where not, what it has reserved is given back."""
         if refused := cycle.permit(reservation, self.handle.waiting, self._clock()):
             reservation.unreserve()
         return refused
 
-    def _forget(self, uid: str) -> None:
+    def forget(self, uid: str) -> None:
         if self.feed.assumed.pop(uid, None) is not None:
             self.snapshot.remove_pod(uid)
 
@@ -293,7 +322,7 @@ class Scheduler:
     async def _make_room(self, item: Queued, profile: Profile, decision: Decision, began: int) -> None:
         """No node will do: let the post-filter plugins try to make one do later."""
         if not decision.nodes:
-            self._start_failing(item, outcome.NO_NODES, began)
+            self.start_failing(item, outcome.NO_NODES, began)
             return
         told: list[str] = []
         nominated: str | None = None
@@ -308,9 +337,9 @@ class Scheduler:
                 told += status.reasons
                 nominated = nominated if found is None else found
         failure = outcome.unfit(decision, ", ".join(told))
-        self._start_failing(item, replace(failure, nominated=nominated), began)
+        self.start_failing(item, replace(failure, nominated=nominated), began)
 
-    def _start_failing(self, item: Queued, failure: Failure, began: int) -> None:
+    def start_failing(self, item: Queued, failure: Failure, began: int) -> None:
         """Give the pod back to the queue at once, then tell users."""
         name = f"schedule {item.pod.key}"
         causes = list(item.causes)
@@ -323,16 +352,16 @@ class Scheduler:
         """What was placed is not bound: take all back, and try again."""
         reservation.unreserve()
         held = reservation.pod.uid in self.feed.assumed
-        self._forget(reservation.pod.uid)
+        self.forget(reservation.pod.uid)
         gone = changed(reservation.pod.object, ("spec", "nodeName"), reservation.node)
         rejected, uid = not failure.is_error, reservation.pod.uid
         if rejected:
-            self._start_failing(item, replace(failure, nominated=""), began)
+            self.start_failing(item, replace(failure, nominated=""), began)
         if held:
             only = (lambda pod: pod.uid != uid) if rejected else None
             self.queue.happened(changes.POD_DELETED, gone, None, self._clock(), only=only)
         if not rejected:
-            self._start_failing(item, replace(failure, nominated=""), began)
+            self.start_failing(item, replace(failure, nominated=""), began)
         self._woken.set()
 
     def _fail(self, item: Queued, failure: Failure, causes: list[trace.Cause]) -> bool:

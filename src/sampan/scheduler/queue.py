@@ -206,6 +206,15 @@ class SchedulingQueue:
         self._flying[item.pod.uid] = self._dropped + len(self._log)
         return item
 
+    def pop_all(self, chosen: Callable[[PodInfo], bool]) -> list[Queued]:
+        """All waiting pods of these, but the gated ones, wherever they wait; in flight like a popped one."""
+        found = [item for item in self._items.values() if not item.gate and chosen(item.pod)]
+        for item in found:
+            self._take(item, IN_FLIGHT)
+            item.attempts += 1
+            self._flying[item.pod.uid] = self._dropped + len(self._log)
+        return sorted(found, key=lambda item: self._order(item.pod, item.since))
+
     def done(self, uid: str) -> None:
         """The pod will not come back by `give_back`: the events kept for it may be forgotten."""
         if self._flying.pop(uid, None) is None or not self._log:

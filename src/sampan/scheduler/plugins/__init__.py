@@ -17,6 +17,7 @@ from sampan.scheduler.profiles import Factory, Profile, Registry, multi_point
 # The default plugins at every point that they implement (multiPoint), with their weights where they score.
 DEFAULT: tuple[tuple[str, int], ...] = (
     ("SchedulingGates", 0),
+    ("GangScheduling", 0),
     ("PrioritySort", 0),
     ("NodeName", 0),
     ("NodeUnschedulable", 0),
@@ -40,6 +41,7 @@ DEFAULT: tuple[tuple[str, int], ...] = (
 
 _MODULES = {
     "SchedulingGates": "scheduling_gates",
+    "GangScheduling": "gang_scheduling",
     "PrioritySort": "priority_sort",
     "NodeName": "node_name",
     "NodeUnschedulable": "node_unschedulable",

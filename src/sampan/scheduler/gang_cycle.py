@@ -1,0 +1,170 @@
+"""The loop's way with a gang: all its waiting pods at once, through `gang.place_group`, on the real snapshot.
+
+While the group is tried, its pods count on their nodes and have reserved what they need there; where it fails, all of
+that is taken back before another pod is looked at. Extenders and preemption are for single pods: a gang does without.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sampan.client.api import ApiError, Unavailable
+from sampan.machinery import times
+from sampan.machinery.objects import Object
+from sampan.scheduler import cycle, gang, outcome
+from sampan.scheduler.cycle import Reservation
+from sampan.scheduler.decide import Decision, SchedulingError, decide
+from sampan.scheduler.framework import Code, Plugin, Status, failed, unresolvable, unschedulable
+from sampan.scheduler.gang import Attempt, Outcome
+from sampan.scheduler.nodes import NodeInfo
+from sampan.scheduler.outcome import Failure
+from sampan.scheduler.pods import PodInfo
+from sampan.scheduler.profiles import Profile
+from sampan.scheduler.queue import Queued
+from sampan.scheduler.snapshot import POD_GROUPS
+
+if TYPE_CHECKING:
+    from sampan.scheduler.loop import Scheduler
+
+log = logging.getLogger(__name__)
+
+
+class GangCycle:
+    """One group's turn. `run` does all of it."""
+
+    def __init__(self, scheduler: Scheduler, first: Queued) -> None:
+        self.scheduler, self.snapshot = scheduler, scheduler.snapshot
+        self.namespace, self.name = first.pod.namespace, gang.group_of(first.pod.object) or ""
+        self.began = time.time_ns()
+        self.profile: Profile = scheduler.profiles[first.pod.scheduler]
+        self.items = {i.pod.uid: i for i in self._members(first)}
+        self.reservations: dict[str, Reservation] = {}
+        self.decisions: dict[str, Decision] = {}
+
+    def run(self) -> None:
+        """Place the group's waiting pods and start their binding, or give all of them back to the queue."""
+        if not self.items:
+            return
+        group = self.snapshot.get(POD_GROUPS, self.name, self.namespace)
+        if group is None:
+            pod = next(iter(self.items.values())).pod
+            status = gang.gate(pod.object, None, 0) or gang.SUCCESS
+            found = Outcome(status)
+        else:
+            found = self._place(group)
+        for uid, item in self.items.items():
+            if uid in found.placed:
+                self._bind(item, self.reservations[uid])
+            else:
+                self.scheduler.start_failing(item, self._failure(uid, found), self.began)
+        if group is not None:
+            self._tell(group, found.status)
+
+    def _members(self, first: Queued) -> list[Queued]:
+        """The group's pods that wait, the first among them; those that need no node any more are let go."""
+        queue = self.scheduler.queue
+
+        def same(pod: PodInfo) -> bool:
+            return pod.namespace == self.namespace and gang.group_of(pod.object) == self.name
+
+        found = []
+        for item in [first, *queue.pop_all(same)]:
+            if item.pod.terminating or self.snapshot.holds(item.pod.uid):
+                queue.done(item.pod.uid)
+            else:
+                found.append(item)
+        return found
+
+    def _place(self, group: Object) -> Outcome:
+        known = self.scheduler.handle.groups.of(self.namespace, self.name)
+        placed = [(uid, n) for uid in known if (n := self.snapshot.node_of(uid)) and uid not in self.items]
+        there = [node.pods[uid].object for uid, node in placed]
+        waiting = [item.pod.object for item in self.items.values()]
+        if wrong := gang.fault(group, [*waiting, *there]):
+            return Outcome(wrong)
+        nodes = (node.object for node in self.snapshot.nodes.values())
+        domains = gang.domains(group, nodes, (node.name for _, node in placed))
+        return gang.place_group(group, waiting, len(placed), self._attempt, self._take_back, domains)
+
+    def _attempt(self, pod: Object, nodes: frozenset[str] | None) -> Attempt:
+        """Find one pod a node, and count and reserve it there."""
+        info = self.items[pod["metadata"]["uid"]].pod
+        try:
+            decision = self._decide(info, nodes)
+        except SchedulingError as e:
+            return Attempt("", failed(str(e)))
+        self.decisions[info.uid] = decision
+        if not decision.node:
+            return Attempt("", unschedulable(decision.message()))
+        reservation = Reservation(self.profile, info, decision.node)
+        self.snapshot.add_pod(info, decision.node)
+        refused = cycle.reserve(reservation, self.snapshot, self.scheduler.later[self.profile.name])
+        if refused:
+            self.snapshot.remove_pod(info.uid)
+            return Attempt("", refused)
+        self.reservations[info.uid] = reservation
+        return Attempt(decision.node)
+
+    def _decide(self, pod: PodInfo, nodes: frozenset[str] | None) -> Decision:
+        if nodes is None:
+            return self.scheduler.decide(self.profile, pod)
+        within = replace(self.profile, filter=(Within(nodes), *self.profile.filter))
+        return decide(within, self.snapshot, pod)
+
+    def _take_back(self, pod: Object) -> None:
+        uid = pod["metadata"]["uid"]
+        self.reservations.pop(uid).unreserve()
+        self.snapshot.remove_pod(uid)
+
+    def _bind(self, item: Queued, reservation: Reservation) -> None:
+        scheduler, pod = self.scheduler, reservation.pod
+        self.snapshot.withdraw(pod.uid)
+        scheduler.feed.assumed[pod.uid] = pod
+        if refused := scheduler.permit(reservation):
+            scheduler.forget(pod.uid)
+            failure = outcome.on_one_node(pod, reservation.node, refused)
+            scheduler.start_failing(item, failure, self.began)
+            return
+        scheduler.start_binding(item, reservation, self.began)
+
+    def _failure(self, uid: str, found: Outcome) -> Failure:
+        """Why one pod has no node: its own reason where it was tried in vain, else the group's."""
+        if found.status.code is Code.ERROR:
+            return Failure(found.status.message)
+        refusing = {name for decision in self.decisions.values() for name in decision.plugins}
+        mine = self.decisions.get(uid)
+        alone = mine is not None and not mine.node
+        message = mine.message() if mine is not None and alone else gang.message(found.status)
+        return Failure(message, frozenset(refusing | {gang.NAME}))
+
+    def _tell(self, group: Object, status: Status) -> None:
+        condition = gang.condition(group, status, times.time(time.time()))
+        if condition is not None:
+            name = f"schedule group {self.namespace}/{self.name}"
+            self.scheduler.handle.spawn(self._write(condition), name)
+
+    async def _write(self, condition: Object) -> None:
+        patch = {"status": {"conditions": [condition]}}
+        client = self.scheduler.handle.client
+        try:
+            await client.patch(
+                POD_GROUPS, self.name, self.namespace, patch, type="strategic", subresource="status"
+            )
+        except (ApiError, Unavailable) as e:
+            log.warning("the condition of group %s/%s cannot be written: %s", self.namespace, self.name, e)
+
+
+class Within(Plugin):
+    """Only nodes of one domain, for a group that must stay in one."""
+
+    name = "TopologyPlacement"
+
+    def __init__(self, nodes: frozenset[str]) -> None:
+        super().__init__()
+        self.nodes = nodes
+
+    def filter(self, state: None, pod: PodInfo, node: NodeInfo) -> Status | None:
+        return None if node.name in self.nodes else unresolvable("node(s) were outside the group's placement")
