@@ -29,7 +29,7 @@ def tolerates(toleration: Object, taint: Object) -> bool:
     """
     if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
         return False
-    if toleration.get("key") and toleration["key"] != taint["key"]:
+    if toleration.get("key") and toleration["key"] != taint.get("key"):
         return False
     operator = toleration.get("operator") or "Equal"
     if operator == "Equal":

@@ -160,14 +160,14 @@ def _requests_of(container: Object) -> Mapping[str, Any] | None:
 
 
 def _allocated(container: Object, statuses: dict[str, Object], infeasible: bool) -> Mapping[str, Any] | None:
-    found: Mapping[str, Any] | None = (statuses.get(container["name"]) or {}).get("allocatedResources")
+    found: Mapping[str, Any] | None = (statuses.get(container.get("name", "")) or {}).get("allocatedResources")
     if found is not None:
         return found
     return None if infeasible else _requests_of(container)
 
 
 def _actual(container: Object, statuses: dict[str, Object], infeasible: bool) -> Mapping[str, Any] | None:
-    status = statuses.get(container["name"]) or {}
+    status = statuses.get(container.get("name", "")) or {}
     found: Mapping[str, Any] | None = (status.get("resources") or {}).get("requests")
     return found if found is not None else _allocated(container, statuses, infeasible)
 

@@ -272,7 +272,7 @@ class Maker:
         )
         found = {"key": key, "operator": operator}
         if operator in ("Gt", "Lt"):
-            found["values"] = [self.pick("0", "3", "5", "-1")]
+            found["values"] = [self.pick("0", "3", "5", "9")]
         elif operator in ("In", "NotIn"):
             found["values"] = self.random.sample(
                 ["r0", "r1", "ssd", "hdd", "z0", "z1", "z2"], self.pick(1, 3)

@@ -59,8 +59,8 @@ def constraints_of(
 ) -> tuple[Constraint, ...]:
     """The constraints of one kind (`whenUnsatisfiable`) that hold for the pod. Raises SelectorError."""
     if own := pod.spec.get("topologySpreadConstraints"):
-        return tuple(_constraint(c, _own_selector(c, pod)) for c in own if c["whenUnsatisfiable"] == action)
-    wanted = [c for c in defaults if c["whenUnsatisfiable"] == action]
+        return tuple(_constraint(c, _own_selector(c, pod)) for c in own if c.get("whenUnsatisfiable") == action)
+    wanted = [c for c in defaults if c.get("whenUnsatisfiable") == action]
     if not wanted or not (selector := default_selector(pod, snapshot)):
         return ()
     return tuple(_constraint(c, selector) for c in wanted)
@@ -69,8 +69,8 @@ def constraints_of(
 def _constraint(constraint: Object, selector: Selector) -> Constraint:
     least = constraint.get("minDomains")
     return Constraint(
-        constraint["maxSkew"],
-        constraint["topologyKey"],
+        constraint.get("maxSkew") or 0,
+        constraint.get("topologyKey") or "",
         selector,
         1 if least is None else least,
         constraint.get("nodeAffinityPolicy") or HONOR,
