@@ -1,7 +1,8 @@
 """One component alone, in the foreground: what `sampan run` starts.
 
 `control` serves the API without nodes; `node` joins this machine to a cluster, ours or a real one; `cri` is the engine
-for anyone's kubelet. Each keeps everything below its state directory, and none needs the supervisor.
+for anyone's kubelet; `scheduler` places pods in any cluster. Each keeps everything below its state directory (the
+scheduler keeps nothing), and none needs the supervisor.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sampan.config import Config
 from sampan.host import memory, service
 from sampan.lifecycle.configure import Options, Unusable, with_store
 
+if TYPE_CHECKING:
+    from sampan.client.http import HttpApiClient
+
 DEFAULT_PORT = 6443
+SCHEDULER_PORT = 10259
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,29 +33,34 @@ class Alone:
     """What `sampan run` was told.
 
     `pki` is a directory of keys that several API servers share, and `share_port` lets them listen on one address;
-    `store` are the options that name a store.
+    `store` are the options that name a store; `config` is a KubeSchedulerConfiguration.
     """
 
-    state: Path
+    state: Path | None
     listen: str = ""
     kubeconfig: Path | None = None
     node_name: str = ""
     pki: Path | None = None
     share_port: bool = False
     store: Options = field(default_factory=Options)
+    config: Path | None = None
 
 
 def run(component: str, told: Alone) -> int:
     """Run a component until it is interrupted. Raises Unusable."""
     import uvloop
 
-    state, kubeconfig, listen, node_name = told.state, told.kubeconfig, told.listen, told.node_name
+    kubeconfig, listen, node_name = told.kubeconfig, told.listen, told.node_name
+    if told.state is None and component != "scheduler":
+        raise Unusable(f"{component} keeps state: give it a directory with --state")
+    state = told.state or Path()
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     work = {
-        "control": lambda: control(told),
+        "control": lambda: control(told, state),
         "node": lambda: node(state, kubeconfig, node_name),
         "cri": lambda: cri(state, listen),
+        "scheduler": lambda: scheduler(kubeconfig, told.config, listen),
     }[component]()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_asked(work))
@@ -63,14 +73,14 @@ async def _until_asked(work: Coroutine[Any, Any, None]) -> None:
     await service.until(stop, asyncio.create_task(work, name="component"))
 
 
-def _address(listen: str) -> tuple[str, int]:
-    host, _, port = (listen or f"127.0.0.1:{DEFAULT_PORT}").rpartition(":")
+def _address(listen: str, default: int = DEFAULT_PORT) -> tuple[str, int]:
+    host, _, port = (listen or f"127.0.0.1:{default}").rpartition(":")
     if not port.isdigit():
         raise Unusable(f"--listen {listen} is not HOST:PORT")
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-async def control(told: Alone) -> None:
+async def control(told: Alone, state: Path) -> None:
     """The API server with controllers and scheduler; writes its administrator's kubeconfig."""
     from sampan import app
     from sampan.http import server
@@ -83,8 +93,8 @@ async def control(told: Alone) -> None:
         raise Unusable(str(e)) from e
     config = Config(
         name="alone",
-        state=told.state,
-        run=told.state,
+        state=state,
+        run=state,
         port=listener.getsockname()[1],
         nodes=0,
         listen=(host,),
@@ -145,18 +155,12 @@ async def cri(state: Path, listen: str) -> None:
 async def node(state: Path, kubeconfig: Path | None, name: str) -> None:
     """The kubelet with our engine and network, for the cluster that a kubeconfig names."""
     from sampan import app
-    from sampan.client import kubeconfig as kubeconfigs
     from sampan.host.pki import Pki
     from sampan.lifecycle import credentials
     from sampan.lifecycle.configure import RUN
     from sampan.network import addresses, nodes
 
-    if not kubeconfig:
-        raise Unusable("a node needs --kubeconfig, to know its cluster and who it is")
-    try:
-        client = kubeconfigs.load(kubeconfig)
-    except kubeconfigs.KubeconfigError as e:
-        raise Unusable(str(e)) from e
+    client = _client("a node", kubeconfig)
     lease = f"alone-{name}"
     config = Config(name=lease, state=state, run=RUN / lease, ranges=addresses.lease(lease))
     config.run.mkdir(parents=True, exist_ok=True)
@@ -164,3 +168,40 @@ async def node(state: Path, kubeconfig: Path | None, name: str) -> None:
     network = addresses.single(name, config.ranges)
     Pki(config.pki).server(f"{name}-serving", credentials.serving_names(network))
     await app.run_node(config, network, client)
+
+
+def _client(who: str, kubeconfig: Path | None) -> HttpApiClient:
+    from sampan.client import kubeconfig as kubeconfigs
+
+    if not kubeconfig:
+        raise Unusable(f"{who} needs --kubeconfig, to know its cluster and who it is")
+    try:
+        return kubeconfigs.load(kubeconfig)
+    except kubeconfigs.KubeconfigError as e:
+        raise Unusable(str(e)) from e
+
+
+async def scheduler(kubeconfig: Path | None, config: Path | None, listen: str) -> None:
+    """A scheduler for the cluster that a kubeconfig names, with its health and metrics over HTTP."""
+    from sampan.http import server
+    from sampan.scheduler import configuration
+    from sampan.scheduler.standalone import Standalone
+
+    try:
+        text = config.read_bytes() if config else configuration.EMPTY
+        chosen = configuration.load(text)
+        client = _client(
+            "a scheduler", kubeconfig or (Path(chosen.kubeconfig) if chosen.kubeconfig else None)
+        )
+        process = Standalone(client, chosen)
+        listener = server.listen(*_address(listen, SCHEDULER_PORT))
+    except (configuration.ConfigurationError, OSError) as e:
+        raise Unusable(str(e)) from e
+    face = await server.serve(process.handle, sockets=[listener])
+    host, port = listener.getsockname()[:2]
+    print(f"scheduling; health and metrics on http://{host}:{port}", file=sys.stderr, flush=True)
+    try:
+        await process.run()
+    finally:
+        await face.close(grace=1.0)
+        await client.close()

@@ -3,6 +3,7 @@
 control   the API server with controllers and scheduler, and no node
 node      the kubelet, engine and pod network of this machine, for the cluster that --kubeconfig names
 cri       the container engine alone, serving CRI v1 on --listen unix:///path
+scheduler a second or the only scheduler of the cluster that --kubeconfig names, as --config says
 """
 
 from __future__ import annotations
@@ -14,18 +15,21 @@ from pathlib import Path
 from sampan.cli.problem import Problem
 from sampan.cli.up import add_store
 
-COMPONENTS = ("control", "node", "cri")
+COMPONENTS = ("control", "node", "cri", "scheduler")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("component", choices=COMPONENTS)
-    parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="where it keeps everything")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="where it keeps everything")
     parser.add_argument("--listen", default="", metavar="ADDRESS", help="HOST:PORT, or unix:///path for cri")
     parser.add_argument(
         "--kubeconfig", type=Path, metavar="FILE", help="written by control, read by the others"
     )
     parser.add_argument(
         "--node-name", default=os.uname().nodename, help="what the node is called (its host name)"
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="a KubeSchedulerConfiguration, for the scheduler"
     )
     add_store(parser)
     parser.add_argument(
@@ -41,11 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
     from sampan.lifecycle.configure import Options, Unusable
 
     told = alone.Alone(
-        state=arguments.state.absolute(),
+        state=arguments.state.absolute() if arguments.state else None,
         listen=arguments.listen,
         kubeconfig=arguments.kubeconfig,
         node_name=arguments.node_name,
         pki=arguments.pki,
+        config=arguments.config,
         share_port=arguments.share_port,
         store=Options(
             store=arguments.store,

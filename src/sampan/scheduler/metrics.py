@@ -152,13 +152,16 @@ class Metrics:
             ("preemptor",),
         )
         self.gauges: list[Gauge] = []
-        self.counted: list[Counter] = []
 
     def gauge(self, name: str, help: str, labels: Labels, read: Callable[[], Mapping[Labels, float]]) -> None:
         """Show what `read` gives, each time that somebody asks."""
         self.gauges.append(Gauge(name, help, labels, read))
 
+    def forget_gauges(self, prefix: str) -> None:
+        """Leave out those gauges: what they showed is no more."""
+        self.gauges = [gauge for gauge in self.gauges if not gauge.name.startswith(prefix)]
+
     def text(self) -> str:
         own = [m for m in vars(self).values() if isinstance(m, (Counter, Histogram))]
-        lines = (line for metric in [*own, *self.gauges, *self.counted] for line in metric.lines())
+        lines = (line for metric in [*own, *self.gauges] for line in metric.lines())
         return "\n".join(lines) + "\n"

@@ -57,6 +57,10 @@ class Configuration:
     written: Object = field(default_factory=dict)
 
 
+# A configuration that says nothing: upstream's defaults, with leader election.
+EMPTY = f"apiVersion: {decoding.VERSION}\nkind: {decoding.KIND}\n"
+
+
 def load(text: bytes | str) -> Configuration:
     """The configuration in a YAML or JSON text. Raises ConfigurationError with all faults."""
     config = decoding.decode(text)
