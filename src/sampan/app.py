@@ -149,7 +149,9 @@ async def _work(config: Config, api: ApiServer) -> None:
     from sampan.reconcile import loop
     from sampan.scheduler import loop as scheduler
 
-    settings = controllers.Settings(config, (config.pki / "ca.crt").read_text(), _signer(config))
+    token = api.tokens.legacy if api.tokens.able else None
+    ca = (config.pki / "ca.crt").read_text()
+    settings = controllers.Settings(config, ca, _signer(config), token)
 
     def client_for(name: str) -> Any:
         return api.local(f"system:serviceaccount:kube-system:{name}")

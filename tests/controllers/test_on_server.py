@@ -97,7 +97,7 @@ async def test_a_replication_controller_keeps_its_pods_and_lets_go_of_those_that
         await c.admin.patch("pods", first["metadata"]["name"], "default", other)
         await c.until_all("pods", lambda pods: len(pods) == 3)
         freed = await c.admin.get("pods", first["metadata"]["name"], "default")
-        assert "ownerReferences" not in freed["metadata"]
+        assert not freed["metadata"].get("ownerReferences")
         await c.admin.patch(
             "replicationcontrollers", "web", "default", {"spec": {"replicas": 0}}, subresource="scale"
         )

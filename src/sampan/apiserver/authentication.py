@@ -25,8 +25,10 @@ def authenticate(server: ApiServer, inner: Next) -> Next:
         assert call.request is not None, "only requests over HTTP are authenticated"
         user = _certified(call.request.peer.certificate)
         if user is None and (token := _bearer(call)):
+            user = await server.bootstrap_tokens.user(token)
             try:
-                user, _ = await server.tokens.user(token, [server.tokens.issuer])
+                if user is None:
+                    user, _ = await server.tokens.user(token, [server.tokens.issuer])
             except tokens.Invalid as e:
                 raise errors.unauthorized() from e
         call.user = user or ANONYMOUS

@@ -10,6 +10,7 @@ from typing import Any
 from sampan.apiserver import addresses, aggregation, bootstrap, chain, errors, housekeeping, rbac
 from sampan.apiserver.admission import Admission
 from sampan.apiserver.admission.resource_quota import Quotas
+from sampan.apiserver.bootstrap_tokens import BootstrapTokens
 from sampan.apiserver.call import User
 from sampan.apiserver.catalog import Catalog
 from sampan.apiserver.codec import Decoded
@@ -61,6 +62,7 @@ class ApiServer:
         self.metrics = Metrics()
         self.rbac = Rbac(store)
         self.nodes = NodeRules(store, self.decoded)
+        self.bootstrap_tokens = BootstrapTokens(store, self.decoded)
         self.tokens = Tokens(settings.service_account_key, settings.issuer, store, self.decoded)
         self.services = addresses.Services(store, settings.services, settings.node_ports)
         self.servers = Servers(self)
@@ -168,7 +170,7 @@ class ApiServer:
             assert isinstance(answer, Response)
             return answer
         except ApiError as e:
-            return refusal(e)
+            return refusal(e, request.headers.get("accept", ""))
         except BodyTooLarge:
             return refusal(errors.too_large("the server's limit"))
 

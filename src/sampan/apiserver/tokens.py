@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 _PREFIX = "system:serviceaccount:"
+# Tokens that Secrets keep name this issuer, and what they are for in claims of their own.
+LEGACY_ISSUER = "kubernetes/serviceaccount"
+_LEGACY = "kubernetes.io/serviceaccount/"
 
 
 class Invalid(Exception):
@@ -104,9 +107,7 @@ class Tokens:
             "nbf": now,
             "sub": f"{_PREFIX}{meta['namespace']}:{meta['name']}",
         }
-        head = {"alg": self.algorithm, "kid": self.key_id}
-        signed = f"{base64url(orjson.dumps(head))}.{base64url(orjson.dumps(claims))}"
-        return f"{signed}.{base64url(_sign(self._key, signed.encode()))}"
+        return self._encoded(claims)
 
     async def user(self, token: str, audiences: list[str]) -> tuple[User, list[str]]:
         """Whose token it is, and for which of `audiences` it is good. Raises Invalid."""
@@ -118,7 +119,18 @@ class Tokens:
         good = [a for a in audiences if a in claims["aud"]]
         if not good:
             raise Invalid(f"token audiences {claims['aud']} is invalid for the target audiences {audiences}")
-        return await self._bound(claims), good
+        user = await self._bound(claims)
+        if not claims["jti"]:
+            await self._kept(claims, token)
+        return user, good
+
+    async def _kept(self, claims: Mapping[str, Any], token: str) -> None:
+        """Raises Invalid unless the Secret that a legacy token stands in still holds it."""
+        about = claims["kubernetes.io"]
+        record = await self._store.get(f"/core/secrets/{about['namespace']}/{about['secret']['name']}")
+        data = (self._decoded(record).get("data") or {}) if record else {}
+        if base64.b64decode(data.get("token", "")) != token.encode():
+            raise Invalid("the token's secret is gone, or holds another token")
 
     def _verified(self, token: str) -> Mapping[str, Any]:
         found = self._claims.get(token)
@@ -135,9 +147,11 @@ class Tokens:
         try:
             head, body, signature = token.split(".")
             said, claims = orjson.loads(from_base64url(head)), orjson.loads(from_base64url(body))
-            if said["alg"] != self.algorithm or claims["iss"] != self.issuer:
+            if said["alg"] != self.algorithm or claims["iss"] not in (self.issuer, LEGACY_ISSUER):
                 raise Invalid("the token is of another issuer")
             _verify(self._key, from_base64url(signature), f"{head}.{body}".encode())
+            if claims["iss"] == LEGACY_ISSUER:
+                claims = self._modern(claims)
             claims["exp"], claims["nbf"] = float(claims["exp"]), float(claims.get("nbf", 0))
             claims["aud"] = [claims["aud"]] if isinstance(claims["aud"], str) else list(claims["aud"])
         except (ValueError, KeyError, TypeError, AttributeError) as e:
@@ -145,14 +159,40 @@ class Tokens:
         checked: Mapping[str, Any] = claims
         return checked
 
+    def _modern(self, claims: Mapping[str, Any]) -> dict[str, Any]:
+        """The claims of a token that a Secret keeps, as those of a token of today that never ends."""
+        said = {k.removeprefix(_LEGACY): v for k, v in claims.items() if k.startswith(_LEGACY)}
+        account = {"name": said["service-account.name"], "uid": said["service-account.uid"]}
+        about = {"namespace": said["namespace"], "serviceaccount": account}
+        kept = {"secret": {"name": said["secret.name"], "uid": ""}}
+        return {"exp": "inf", "aud": self.issuer, "jti": "", "kubernetes.io": about | kept}
+
+    def legacy(self, account: Object, secret: Object) -> str:
+        """A token for a Secret of type `kubernetes.io/service-account-token`: good until the Secret is gone."""
+        meta = account["metadata"]
+        claims = {
+            "iss": LEGACY_ISSUER,
+            f"{_LEGACY}namespace": meta["namespace"],
+            f"{_LEGACY}secret.name": secret["metadata"]["name"],
+            f"{_LEGACY}service-account.name": meta["name"],
+            f"{_LEGACY}service-account.uid": meta["uid"],
+            "sub": f"{_PREFIX}{meta['namespace']}:{meta['name']}",
+        }
+        return self._encoded(claims)
+
+    def _encoded(self, claims: Object) -> str:
+        head = {"alg": self.algorithm, "kid": self.key_id}
+        signed = f"{base64url(orjson.dumps(head))}.{base64url(orjson.dumps(claims))}"
+        return f"{signed}.{base64url(_sign(self._key, signed.encode()))}"
+
     async def _bound(self, claims: Mapping[str, Any]) -> User:
         """The user, provided that everything the token is bound to is still there."""
         about = claims["kubernetes.io"]
         namespace, account = about["namespace"], about["serviceaccount"]
         await self._there("serviceaccounts", namespace, account)
-        extra: dict[str, tuple[str, ...]] = {
-            "authentication.kubernetes.io/credential-id": (f"JTI={claims['jti']}",)
-        }
+        extra: dict[str, tuple[str, ...]] = {}
+        if claims["jti"]:
+            extra["authentication.kubernetes.io/credential-id"] = (f"JTI={claims['jti']}",)
         for kind, plural, within in (
             ("pod", "pods", namespace),
             ("secret", "secrets", namespace),
@@ -170,7 +210,7 @@ class Tokens:
     async def _there(self, plural: str, namespace: str, ref: Mapping[str, str]) -> None:
         place = f"{namespace}/" if namespace else ""
         record = await self._store.get(f"/core/{plural}/{place}{ref['name']}")
-        if not record or self._decoded(record)["metadata"]["uid"] != ref["uid"]:
+        if not record or ref["uid"] not in ("", self._decoded(record)["metadata"]["uid"]):
             raise Invalid(f"the token was bound to {plural} {ref['name']}, which is gone")
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sampan.controllers import (
+    account_tokens,
+    bootstrap_tokens,
     certificates,
     cronjob,
     daemonset,
@@ -61,6 +63,9 @@ ALL: tuple[Callable[[Settings], Controller], ...] = (
     horizontal_pod_autoscaler.make,
     resource_quota.make,
     certificates.make,
+    account_tokens.make,
+    bootstrap_tokens.make_signer,
+    bootstrap_tokens.make_cleaner,
     node_ranges.make,
     node_lifecycle.make,
     taint_eviction.make,

@@ -27,14 +27,14 @@ _NEEDED = {
 
 
 def _default(obj: Object) -> None:
-    obj["type"] = obj.get("type") or "Opaque"
-
-
-def _prepare(obj: Object, old: Object | None, subresource: str) -> None:
     text = obj.pop("stringData", None) or {}
     if text:
         encoded = {k: base64.b64encode(v.encode()).decode() for k, v in text.items()}
         obj["data"] = {**(obj.get("data") or {}), **encoded}
+    obj["type"] = obj.get("type") or "Opaque"
+
+
+def _prepare(obj: Object, old: Object | None, subresource: str) -> None:
     if old is not None and not obj.get("type"):
         obj["type"] = old.get("type", "Opaque")
 
