@@ -249,7 +249,7 @@ static void score_common(const Query *q, int64_t n) {
 
 static void prepare(const Query *q) {
     const int64_t many = is_common(q) ? q->rows / LANES * LANES : 0;
-    score_common(q, many);
+    if (many) score_common(q, many);
     for (int64_t i = many; i < q->rows; i++) q->base[i] = base_of(q, i);
     if (many)
         for (int64_t k = 0; k < q->n_odd; k++) q->base[q->odd[k]] = base_of(q, q->odd[k]);

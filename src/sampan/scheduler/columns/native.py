@@ -90,11 +90,15 @@ class Query(ctypes.Structure):
 
 @cache
 def load() -> Place | None:
-    """The native kernel; None where it cannot be built, or SAMPAN_KERNEL=numpy forbids it. Blocks a second, once."""
-    if os.environ.get("SAMPAN_KERNEL") == "numpy":
+    """The native kernel; None where it cannot be built. Blocks a second, once.
+
+    SAMPAN_KERNEL=numpy forbids it, SAMPAN_KERNEL=FILE names a library that was built already.
+    """
+    chosen = os.environ.get("SAMPAN_KERNEL", "")
+    if chosen == "numpy":
         return None
     try:
-        library = ctypes.CDLL(str(build(_cache())))
+        library = ctypes.CDLL(chosen or str(build(_cache())))
     except (OSError, subprocess.SubprocessError) as e:
         log.warning(
             "the scheduler's kernel cannot be built (are gcc and libc6-dev installed?), numpy is used: %s", e

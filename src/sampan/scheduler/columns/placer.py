@@ -20,13 +20,13 @@ from sampan.scheduler.columns.counters import Census, Group
 from sampan.scheduler.columns.frames import Frame, Scratch
 from sampan.scheduler.columns.kinds import Kind, kind_of
 from sampan.scheduler.columns.others import Others
-from sampan.scheduler.columns.questions import Asker, Question
+from sampan.scheduler.columns.questions import Asker
 from sampan.scheduler.columns.rules import Rules
 from sampan.scheduler.columns.statics import Statics
 from sampan.scheduler.columns.table import Flags, Table
 from sampan.scheduler.columns.twin import Refusals
 from sampan.scheduler.columns.verdicts import Verdicts
-from sampan.scheduler.decide import Decision, SchedulingError, decide
+from sampan.scheduler.decide import Decision, decide
 from sampan.scheduler.nodes import NodeInfo
 from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.profiles import Profile
@@ -185,7 +185,7 @@ class Placer:
         if kept is None or kept[0] != self._versions():
             if len(self._frames) > MOST_KEPT:
                 self._frames.clear()
-            frame = None if self._is_left_to_plugins(pod) else self._make(rules, pod, group, kind)
+            frame = self._make(rules, pod, group, kind)
             # Making it may have made counters, and so a new version; its own are in it.
             kept = self._frames[key] = (self._versions(), frame)
         return kept[1]
@@ -194,17 +194,17 @@ class Placer:
         """What a frame depends on."""
         return self.table.version, self.table.images_version, self._census.version, self._owners
 
-    def _make(self, rules: Rules, pod: PodInfo, group: Group, kind: Kind) -> Frame:
-        question = self._ask(rules, pod, group, kind)
+    def _make(self, rules: Rules, pod: PodInfo, group: Group, kind: Kind) -> Frame | None:
+        if self._is_left_to_plugins(pod):
+            return None
+        asker = Asker(rules, self._snapshot, self.table, self._statics, self._census)
+        try:
+            question = asker.question(pod, group, kind)
+        except (SelectorError, NodeTermError):
+            # The plugins say what is wrong with it.
+            return None
         self._scratch.fit(self.table)
         return Frame(question, rules, self.table, self._scratch, group)
-
-    def _ask(self, rules: Rules, pod: PodInfo, group: Group, kind: Kind) -> Question:
-        try:
-            asker = Asker(rules, self._snapshot, self.table, self._statics, self._census)
-            return asker.question(pod, group, kind)
-        except (SelectorError, NodeTermError) as e:
-            raise SchedulingError(str(e)) from e
 
     # Reasons
 
