@@ -17,6 +17,7 @@ from sampan.machinery import times
 from sampan.machinery.objects import Key, Object
 from sampan.reconcile import loop
 from sampan.scheduler import loop as scheduler
+from sampan.scheduler.configuration import Configuration
 from sampan.store.memory import Memory
 
 PATIENCE = 20.0
@@ -83,7 +84,8 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(*nodes: str) -> AsyncIterator[Cluster]:
+async def cluster(*nodes: str, config: Configuration | None = None) -> AsyncIterator[Cluster]:
+    """`config` is the scheduler's."""
     api = ApiServer(Memory(), Settings())
     await api.start()
     admin = api.local("kubernetes-admin", ("system:masters",))
@@ -96,7 +98,7 @@ async def cluster(*nodes: str) -> AsyncIterator[Cluster]:
     tasks = [
         asyncio.create_task(informers.run()),
         asyncio.create_task(loop.run(built, client_for, informers)),
-        asyncio.create_task(scheduler.run(api.local("system:kube-scheduler"), informers)),
+        asyncio.create_task(scheduler.run(api.local("system:kube-scheduler"), informers, config)),
         asyncio.create_task(kubelet(admin, informers)),
     ]
     made = Cluster(api, admin, informers)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
@@ -20,6 +21,7 @@ from sampan.scheduler.framework import Handle, Named
 from sampan.scheduler.plugins import REGISTRY
 from sampan.scheduler.profiles import POINTS, Factory, Profile
 
+FIT = "NodeResourcesFit"
 ENTRY_POINTS = "sampan.scheduler.plugins"
 # The scores of all plugins together must stay an integer of 64 bits.
 _MOST = 2**63 - 1
@@ -28,14 +30,29 @@ _MOST = 2**63 - 1
 def profiles(configuration: Configuration, handle: Handle | None = None) -> dict[str, Profile]:
     """The profiles by scheduler name. Raises ConfigurationError."""
     found = {}
+    ignored = [
+        resource["name"]
+        for extender in configuration.extenders
+        for resource in extender.get("managedResources") or ()
+        if resource.get("ignoredByScheduler")
+    ]
     for profile in configuration.profiles:
         try:
-            found[profile.name] = _profile(profile, handle)
+            found[profile.name] = _profile(_ignoring(profile, ignored), handle)
         except ConfigurationError as e:
             raise ConfigurationError(
                 f"initializing profiles: creating profile for scheduler name {profile.name}: {e}"
             ) from e
     return found
+
+
+def _ignoring(config: ProfileConfig, names: list[str]) -> ProfileConfig:
+    """The profile with resources left unchecked that extenders look after."""
+    if not names or FIT not in config.arguments:
+        return config
+    fit = config.arguments[FIT]
+    listed = [*(fit.get("ignoredResources") or ()), *names]
+    return replace(config, arguments={**config.arguments, FIT: {**fit, "ignoredResources": listed}})
 
 
 def _profile(config: ProfileConfig, handle: Handle | None) -> Profile:
