@@ -33,7 +33,7 @@ class Catalog:
         """The kind by its names in an object."""
         return self._names.get((api_version, kind))
 
-    def replace(self, custom: Iterable[Kind]) -> None:
+    def custom(self, custom: Iterable[Kind]) -> None:
         """Serve these beside what is built in, in place of those before."""
         self.kinds = (*self._builtin, *custom)
         self._index()
@@ -46,5 +46,6 @@ class Catalog:
         self._names = {(k.api_version, k.kind): k for k in self.kinds}
         self._resources: dict[str, Kind] = {}
         for kind in self.kinds:
+            # Of several versions, the first is meant by the resource alone.
             self._resources.setdefault(kind.resource, kind)
             self._resources[f"{kind.plural}.{kind.version}.{kind.group}"] = kind

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sampan.kinds.custom_resource_definition import CLEANUP
 from sampan.kinds.kind import Kind
 from sampan.machinery import times
 from sampan.machinery.objects import Object, changed, get
 
+# A definition stays until the objects of its kind are gone.
+DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 
 
@@ -39,6 +42,8 @@ def decide(kind: Kind, obj: Object, wish: Wish, now: float) -> Object | None:
 
 def _finalizers(kind: Kind, obj: Object, wish: Wish) -> list[str]:
     found = list(obj["metadata"].get("finalizers") or ())
+    if kind.resource == DEFINITIONS and not obj["metadata"].get("deletionTimestamp"):
+        found = [*(f for f in found if f != CLEANUP), CLEANUP]
     propagation = wish.propagation
     if not propagation:
         if kind.resource != "jobs.batch" or ORPHAN in found or FOREGROUND in found:

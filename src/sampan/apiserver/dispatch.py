@@ -35,6 +35,8 @@ def dispatch(server: ApiServer) -> Next:
             return await server.paths(call)
         if call.kind.group == usage.GROUP:
             return await server.usage(call)
+        if call.kind.deprecation:
+            call.warnings.append(call.kind.deprecation)
         if call.subresource:
             return await server.subresources(call)
         if call.verb == "create" and not call.kind.stored:

@@ -144,7 +144,7 @@ def _reachable(definitions: dict[str, Any], names: list[str]) -> set[str]:
 def _references(schema: Any) -> Iterator[str]:
     if isinstance(schema, dict):
         for name, value in schema.items():
-            if name == "$ref":
+            if name == "$ref" and isinstance(value, str):  # there is also a field of that name
                 yield value
             else:
                 yield from _references(value)
@@ -156,7 +156,10 @@ def _references(schema: Any) -> Iterator[str]:
 def _referring(schema: Any, prefix: str) -> Any:
     """The schema with its bare references as this document's."""
     if isinstance(schema, dict):
-        return {n: prefix + v if n == "$ref" else _referring(v, prefix) for n, v in schema.items()}
+        return {
+            n: prefix + v if n == "$ref" and isinstance(v, str) else _referring(v, prefix)
+            for n, v in schema.items()
+        }
     return [_referring(v, prefix) for v in schema] if isinstance(schema, list) else schema
 
 

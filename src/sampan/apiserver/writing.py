@@ -12,7 +12,7 @@ from sampan.apiserver.authorization import attributes
 from sampan.apiserver.bodies import body
 from sampan.apiserver.call import Answer, Call, Made, One
 from sampan.host import trace
-from sampan.kinds import shapes
+from sampan.kinds import faults, shapes
 from sampan.kinds.kind import Kind
 from sampan.machinery import generated, times
 from sampan.machinery.objects import Object
@@ -103,6 +103,9 @@ class Writer:
         given = await body(call, call.resource)
         placed(call, given["metadata"])
         same_name(call, given["metadata"])
+        if call.resource.strict and not given["metadata"].get("resourceVersion"):
+            fault = faults.invalid("metadata.resourceVersion", 0, "must be specified for an update")
+            raise errors.invalid(call.resource, call.name, [fault])
         if call.resource.resource in _CREATED_BY_UPDATE and not await self._store.get(call.key):
             await self.check_create(call)
             self._begun(call, given)
@@ -190,9 +193,9 @@ class Writer:
         await self._server.admission.mutate(call, obj, old)
         if kind.prepare:
             kind.prepare(obj, old, call.subresource)
-        faults = kind.validate(obj, old)
-        if faults:
-            raise errors.invalid(kind, obj["metadata"].get("name", ""), faults)
+        found = kind.validate(obj, old)
+        if found:
+            raise errors.invalid(kind, obj["metadata"].get("name", ""), found)
         await self._server.admission.validate(call, obj, old)
         return obj
 

@@ -47,6 +47,15 @@ class Column:
     wide: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where a custom kind keeps what its scale subresource shows, as dotted paths; `selector` may be empty."""
+
+    replicas: str
+    current: str
+    selector: str = ""
+
+
 def _nothing(obj: Object) -> None:
     pass
 
@@ -95,6 +104,12 @@ class Kind:
     # body that a client sent comes into the form that is stored.
     schema: Mapping[str, Any] | None = None
     decode: Callable[[Object], Decoded] | None = None
+    scale: ScalePaths | None = None
+    # Whether a webhook converts between its versions; a warning for those who use a deprecated one; and whether an
+    # update must say which revision it is of.
+    converted: bool = False
+    deprecation: str = ""
+    strict: bool = False
 
     @property
     def api_version(self) -> str:

@@ -16,12 +16,19 @@ _KEPT = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "
 
 
 def checked(
-    validate: Validate | None = None, *, name: names.Check = names.dns_subdomain, namespaced: bool = True
+    validate: Validate | None = None,
+    *,
+    name: names.Check = names.dns_subdomain,
+    namespaced: bool = True,
+    core: bool = True,
 ) -> Validate:
-    """A kind's `validate`: metadata first, then what the kind itself checks."""
+    """A kind's `validate`: metadata first, then what the kind itself checks.
+
+    Kinds that are not `core`, the users' own, may have finalizers of any qualified name.
+    """
 
     def whole(obj: Object, old: Object | None) -> list[Invalid]:
-        found = faults_of(obj.get("metadata") or {}, name, namespaced)
+        found = faults_of(obj.get("metadata") or {}, name, namespaced, core=core)
         if old is not None:
             found += _changes(obj["metadata"], old["metadata"])
         return found + (validate(obj, old) if validate else [])
@@ -30,7 +37,11 @@ def checked(
 
 
 def faults_of(
-    meta: Mapping[str, Any], name: names.Check, namespaced: bool, path: str = "metadata"
+    meta: Mapping[str, Any],
+    name: names.Check,
+    namespaced: bool,
+    path: str = "metadata",
+    core: bool = True,
 ) -> list[Invalid]:
     found: list[Invalid] = []
     if prefix := meta.get("generateName"):
@@ -47,16 +58,16 @@ def faults_of(
         )
     elif meta.get("namespace"):
         found.append(faults.forbidden(f"{path}.namespace", "not allowed on this type"))
-    return found + common(meta, path)
+    return found + common(meta, path, core)
 
 
-def common(meta: Mapping[str, Any], path: str = "metadata") -> list[Invalid]:
+def common(meta: Mapping[str, Any], path: str = "metadata", core: bool = True) -> list[Invalid]:
     """Faults of labels, annotations, owners and finalizers; templates have these too."""
     found = labels(meta.get("labels") or {}, f"{path}.labels")
     found += annotation_faults(meta.get("annotations") or {}, f"{path}.annotations")
     found += _owners(meta.get("ownerReferences") or [], f"{path}.ownerReferences")
     for index, finalizer in enumerate(meta.get("finalizers") or ()):
-        found += _finalizer(finalizer, f"{path}.finalizers[{index}]")
+        found += _finalizer(finalizer, f"{path}.finalizers[{index}]", core)
     return found
 
 
@@ -102,8 +113,8 @@ def _owner_name(owner: Mapping[str, Any]) -> str:
 _STANDARD_FINALIZERS = {"kubernetes", "orphan", "foregroundDeletion"}
 
 
-def _finalizer(finalizer: str, path: str) -> list[Invalid]:
-    if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+def _finalizer(finalizer: str, path: str, core: bool) -> list[Invalid]:
+    if core and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
         text = "name is neither a standard finalizer name nor is it fully qualified"
         return [faults.invalid(path, finalizer, text)]
     return faults.each_invalid(path, finalizer, names.qualified(finalizer))

@@ -13,8 +13,8 @@ MODULES = (
     "binding", "config_map", "endpoints", "event", "limit_range", "namespace", "node", "persistent_volume",
     "persistent_volume_claim", "pod", "pod_template", "replication_controller", "resource_quota", "secret",
     "service", "service_account",
-    # apps
-    "controller_revision", "daemon_set", "deployment", "replica_set", "stateful_set",
+    # apiextensions.k8s.io, apps
+    "custom_resource_definition", "controller_revision", "daemon_set", "deployment", "replica_set", "stateful_set",
     # authentication.k8s.io, authorization.k8s.io
     "self_subject_review", "token_review",
     "local_subject_access_review", "self_subject_access_review", "self_subject_rules_review", "subject_access_review",
