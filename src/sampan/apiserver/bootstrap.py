@@ -38,7 +38,7 @@ _AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 async def run(server: ApiServer) -> None:
     client = server.local("system:apiserver", ("system:masters",))
     await _all(_create(server, client, n) for n in _namespaces())
-    objects = (*_priority_classes(), *policy.objects())
+    objects = (*_priority_classes(), _service_range(server.settings.services), *policy.objects())
     await _all(_create(server, client, o) for o in objects)
     await _kubernetes(server, client)
 
@@ -66,6 +66,16 @@ async def _all(work: Iterable[object]) -> None:
 def _namespaces() -> Iterator[Object]:
     for name in NAMESPACES:
         yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def _service_range(cidr: str) -> Object:
+    meta = {"name": "kubernetes"}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": meta,
+        "spec": {"cidrs": [cidr]},
+    }
 
 
 def _priority_classes() -> Iterator[Object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from sampan.apiserver import errors, usage
+from sampan.apiserver import components, errors, usage
 from sampan.apiserver.call import Answer, Call
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def dispatch(server: ApiServer) -> Next:
             return await server.paths(call)
         if call.kind.group == usage.GROUP:
             return await server.usage(call)
+        if call.kind.resource == components.RESOURCE:
+            return await components.answer(server, call)
         if call.kind.deprecation:
             call.warnings.append(call.kind.deprecation)
         if call.subresource:

@@ -10,7 +10,8 @@ from sampan.kinds.kind import Kind
 # In the order in which discovery lists groups; each is a module of this package that defines KIND.
 MODULES = (
     # core
-    "binding", "config_map", "endpoints", "event", "limit_range", "namespace", "node", "persistent_volume",
+    "binding", "component_status", "config_map", "endpoints", "event", "limit_range", "namespace", "node",
+    "persistent_volume",
     "persistent_volume_claim", "pod", "pod_template", "replication_controller", "resource_quota", "secret",
     "service", "service_account",
     # apiextensions.k8s.io, apps
@@ -21,16 +22,22 @@ MODULES = (
     # autoscaling, batch
     "horizontal_pod_autoscaler", "horizontal_pod_autoscaler_v1", "cron_job", "job",
     # certificates.k8s.io, coordination.k8s.io, discovery.k8s.io, events.k8s.io
-    "certificate_signing_request", "lease", "endpoint_slice", "event_v1",
+    "certificate_signing_request", "cluster_trust_bundle", "pod_certificate_request", "lease",
+    "endpoint_slice", "event_v1",
     # metrics.k8s.io, networking.k8s.io, node.k8s.io, policy
-    "node_metrics", "pod_metrics", "ingress", "ingress_class", "network_policy", "runtime_class",
+    "node_metrics", "pod_metrics", "ingress", "ingress_class", "ip_address", "network_policy", "service_cidr",
+    "runtime_class",
     "pod_disruption_budget",
-    # rbac.authorization.k8s.io, scheduling.k8s.io
-    "cluster_role", "cluster_role_binding", "role", "role_binding", "priority_class", "pod_group",
+    # rbac.authorization.k8s.io, resource.k8s.io, scheduling.k8s.io
+    "cluster_role", "cluster_role_binding", "role", "role_binding",
+    "device_class", "resource_claim", "resource_claim_template", "resource_slice",
+    "priority_class", "pod_group",
     "workload",
     # storage.k8s.io
     "csi_driver", "csi_node", "csi_storage_capacity", "storage_class", "volume_attachment",
     "volume_attributes_class",
+    # storagemigration.k8s.io
+    "storage_version_migration",
 )  # fmt: skip
 # Kinds of the bodies of subresources, which have no resource of their own.
 BODIES = ("eviction", "scale", "token_request")

@@ -75,6 +75,8 @@ VALIDATING: tuple[Row, ...] = (
     Row(claim_resize.validate, "persistentvolumeclaims", "update patch"),
     Row(runtime_class.validate, "pods", "create"),
     Row(certificates.validate, _CERTIFICATES, "create update patch"),
+    Row(certificates.validate_bundle, "clustertrustbundles.certificates.k8s.io", "create update patch"),
+    Row(certificates.validate_pod_request, "podcertificaterequests.certificates.k8s.io", "update patch"),
     Row(
         role_escalation.validate,
         "roles.rbac.authorization.k8s.io clusterroles.rbac.authorization.k8s.io "

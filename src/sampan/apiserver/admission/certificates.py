@@ -51,6 +51,25 @@ def _not_decided(call: Call, obj: Object, old: Object) -> None:
         raise errors.invalid(call.resource, call.name, found)
 
 
+async def validate_bundle(server: ApiServer, call: Call, obj: Object | None, old: Object | None) -> None:
+    """Only who may attest for a signer says which authorities are its own."""
+    signer = get(obj, "spec.signerName", "")
+    if obj is None or not signer or (old is not None and obj.get("spec") == old.get("spec")):
+        return
+    for name in (signer, f"{signer.partition('/')[0]}/*"):
+        if await server.allowed(call.user, Attributes("attest", GROUP, "signers", "", "", name)):
+            return
+    why = f'user not permitted to attest for signerName "{signer}"'
+    raise errors.forbidden(call.resource, call.name, why)
+
+
+async def validate_pod_request(server: ApiServer, call: Call, obj: Object | None, old: Object | None) -> None:
+    """Only who may sign for its signer decides on a pod's request."""
+    if obj is None or old is None or call.subresource != "status" or obj.get("status") == old.get("status"):
+        return
+    await _may(server, call, old, "sign")
+
+
 async def _may(server: ApiServer, call: Call, request: Object, verb: str) -> None:
     """Raises 403 unless the user may `verb` for the signer, or for all of its domain."""
     signer = get(request, "spec.signerName", "")
