@@ -6,6 +6,7 @@ compare --keep CASES RESULTS   writes ../data/plugins.jsonl.gz
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import sys
@@ -13,11 +14,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sampan.scheduler import configuration
+from sampan.scheduler import configuration, preemption
 from sampan.scheduler.configuration import build
-from sampan.scheduler.evaluate import evaluate
+from sampan.scheduler.decide import Cycle
+from sampan.scheduler.evaluate import evaluate, snapshot_of
+from sampan.scheduler.framework import Code, Status
 from sampan.scheduler.plugins import default_profile
+from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.profiles import Profile
+from sampan.scheduler.snapshot import BUDGETS
 
 Object = dict[str, Any]
 KEPT = Path(__file__).parent.parent / "data" / "plugins.jsonl.gz"
@@ -33,9 +38,43 @@ def profile_of(config: str) -> Profile:
 
 def sampan_result(case: Object) -> Object:
     """What sampan makes of a case."""
-    config = json.dumps(case["config"]) if case.get("config") else ""
     pods = [*(case.get("pods") or ()), *(case.get("nominated") or ())]
-    return evaluate(profile_of(config), {**case, "pods": pods})
+    return evaluate(_profile(case), {**case, "pods": pods})
+
+
+def _profile(case: Object) -> Profile:
+    return profile_of(json.dumps(case["config"]) if case.get("config") else "")
+
+
+def sampan_preemption(case: Object) -> Object:
+    """Whom sampan would remove from where for a case's pod that fits nowhere, in the oracle's form."""
+    pods = [*(case.get("pods") or ()), *(case.get("nominated") or ())]
+    cycle = Cycle(_profile(case), snapshot_of({**case, "pods": pods}), PodInfo(case["pod"]))
+    for budget in case.get("podDisruptionBudgets") or ():
+        cycle.snapshot.set(BUDGETS, budget)
+    rejected = cycle.pre_filter()
+    statuses: dict[str, Status] = {}
+    for name, node in cycle.snapshot.nodes.items():
+        if (status := rejected or cycle.filter_with_nominated(node)) is not None:
+            statuses[name] = status
+    return asyncio.run(_preempted(cycle, statuses))
+
+
+async def _preempted(cycle: Cycle, statuses: dict[str, Status]) -> Object:
+    nominated = statuses.get(cycle.pod.nominated)
+    if why := preemption.is_eligible(cycle.pod, nominated, cycle.snapshot.nodes):
+        return {"ineligible": why}
+    hopeful = [cycle.snapshot.nodes[n] for n, s in sorted(statuses.items()) if s.code is Code.UNSCHEDULABLE]
+    found, refused = await preemption.candidates(cycle, hopeful, list(cycle.snapshot.list(BUDGETS)), 100)
+    result: Object = {}
+    if found:
+        result["node"] = preemption.best(found).node
+        result["candidates"] = {
+            c.node: {"pods": [p.name for p in c.victims], "violations": c.violations} for c in found
+        }
+    if refused:
+        result["refused"] = {node: sorted(status.reasons) for node, status in refused.items()}
+    return result
 
 
 def comparable(result: Object) -> Object:
@@ -52,6 +91,10 @@ def differences(case: Object, wanted: Object) -> list[str]:
     if "error" in wanted and not wanted.get("nodes"):
         return []
     got, wanted = comparable(sampan_result(case)), comparable(wanted)
+    if (preempted := wanted.get("preemption")) is not None:
+        for reasons in preempted.get("refused", {}).values():
+            reasons.sort()
+        got["preemption"] = sampan_preemption(case)
     found = [
         f"{k}: {got.get(k)} instead of {v}" for k, v in wanted.items() if k != "nodes" and got.get(k) != v
     ]

@@ -15,8 +15,10 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/cache"
@@ -29,7 +31,9 @@ import (
 	schedulercache "k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/defaultpreemption"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/dynamicresources"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/feature"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/nodevolumelimits"
 	"k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	"k8s.io/kubernetes/pkg/scheduler/metrics"
@@ -56,6 +60,8 @@ type Case struct {
 	CSIStorageCapacities   []*storagev1.CSIStorageCapacity `json:"csiStorageCapacities,omitempty"`
 	VolumeAttachments      []*storagev1.VolumeAttachment   `json:"volumeAttachments,omitempty"`
 	DeviceClasses          []*resourcev1.DeviceClass       `json:"deviceClasses,omitempty"`
+	PodDisruptionBudgets   []*policyv1.PodDisruptionBudget `json:"podDisruptionBudgets,omitempty"`
+	Preempt                bool                            `json:"preempt,omitempty"`
 	Pod                    *v1.Pod                         `json:"pod"`
 }
 
@@ -70,12 +76,27 @@ type Verdict struct {
 	Total   int64            `json:"total"`
 }
 
+// Victims are the pods that would have to go from a node, the most important first.
+type Victims struct {
+	Pods       []string `json:"pods"`
+	Violations int64    `json:"violations"`
+}
+
+// Preemption is what making room would come to, where no node fits.
+type Preemption struct {
+	Ineligible string              `json:"ineligible,omitempty"`
+	Node       string              `json:"node,omitempty"`
+	Candidates map[string]Victims  `json:"candidates,omitempty"`
+	Refused    map[string][]string `json:"refused,omitempty"`
+}
+
 // Result has the form of the results in the shared oracle.
 type Result struct {
 	ID             string             `json:"id"`
 	SkippedFilters []string           `json:"skippedFilters"`
 	Nodes          map[string]Verdict `json:"nodes"`
 	Best           []string           `json:"best,omitempty"`
+	Preemption     *Preemption        `json:"preemption,omitempty"`
 	Error          string             `json:"error,omitempty"`
 }
 
@@ -165,6 +186,7 @@ func frameworkOf(ctx context.Context, c *Case) (framework.Framework, *schedulerc
 		runtime.WithSharedDRAManager(dynamicresources.NewDRAManager(ctx, claims, slices, factory)),
 		runtime.WithSharedCSIManager(nodevolumelimits.NewCSIManager(factory.Storage().V1().CSINodes().Lister())),
 		runtime.WithSnapshotSharedLister(snapshot),
+		runtime.WithMutableSnapshotLister(snapshot),
 		runtime.WithPodNominator(nominated),
 		runtime.WithParallelism(1),
 	)
@@ -196,6 +218,7 @@ func run(ctx context.Context, c *Case) (*Result, error) {
 	}
 	sort.Slice(nodes, func(i, j int) bool { return nodes[i].Node().Name < nodes[j].Node().Name })
 	feasible := []fwk.NodeInfo{}
+	statuses := framework.NewDefaultNodeToStatus()
 	for _, node := range nodes {
 		status := rejected
 		if status.IsSuccess() {
@@ -205,10 +228,14 @@ func run(ctx context.Context, c *Case) (*Result, error) {
 			feasible = append(feasible, node)
 		} else {
 			result.Nodes[node.Node().Name] = verdictOf(status)
+			statuses.Set(node.Node().Name, status)
 		}
 	}
 	if len(feasible) == 0 {
-		return result, nil
+		if c.Preempt {
+			result.Preemption, err = preempt(ctx, f, snapshot, state, c, statuses)
+		}
+		return result, err
 	}
 	if status := f.RunPreScorePlugins(ctx, state, c.Pod, feasible); !status.IsSuccess() {
 		result.Error = status.Message()
@@ -238,6 +265,41 @@ func run(ctx context.Context, c *Case) (*Result, error) {
 	}
 	sort.Strings(result.Best)
 	return result, nil
+}
+
+func preempt(ctx context.Context, f framework.Framework, snapshot *schedulercache.Snapshot, state fwk.CycleState,
+	c *Case, statuses *framework.NodeToStatus) (*Preemption, error) {
+	args := &config.DefaultPreemptionArgs{MinCandidateNodesPercentage: 10, MinCandidateNodesAbsolute: 100}
+	plugin, err := defaultpreemption.New(ctx, args, f, feature.NewSchedulerFeaturesFromGates(utilfeature.DefaultFeatureGate))
+	if err != nil {
+		return nil, err
+	}
+	found := &Preemption{Candidates: map[string]Victims{}, Refused: map[string][]string{}}
+	nominated := statuses.Get(c.Pod.Status.NominatedNodeName)
+	if ok, why := plugin.PodEligibleToPreemptOthers(ctx, c.Pod, nominated); !ok {
+		found.Ineligible = why
+		return found, nil
+	}
+	nodes, err := statuses.NodesForStatusCode(snapshot.NodeInfos(), fwk.Unschedulable)
+	if err != nil || len(nodes) == 0 {
+		return found, err
+	}
+	candidates, refused, err := plugin.Evaluator.DryRunPreemption(ctx, state, c.Pod, nodes, c.PodDisruptionBudgets, 0, 100)
+	if err != nil {
+		return nil, err
+	}
+	for _, candidate := range candidates {
+		victims := Victims{Violations: candidate.Victims().NumPDBViolations}
+		for _, pod := range candidate.Victims().Pods {
+			victims.Pods = append(victims.Pods, pod.Name)
+		}
+		found.Candidates[candidate.Name()] = victims
+	}
+	refused.ForEachExplicitNode(func(node string, status *fwk.Status) { found.Refused[node] = status.Reasons() })
+	if best := plugin.Evaluator.SelectCandidate(ctx, candidates); best != nil {
+		found.Node = best.Name()
+	}
+	return found, nil
 }
 
 func main() {
