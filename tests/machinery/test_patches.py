@@ -129,6 +129,18 @@ def test_a_list_is_replaced() -> None:
     assert strategic(pod, patch, POD) == containers({"name": "new"})
 
 
+def test_a_list_that_is_not_there_is_replaced_by_what_the_patch_has() -> None:
+    patch = containers({"name": "new"}, {"$patch": "replace"})
+    assert strategic({}, patch, POD) == containers({"name": "new"})
+
+
+def test_a_new_item_comes_before_those_that_the_patch_does_not_name() -> None:
+    """As upstream does it, and as its conformance tests of StatefulSets expect."""
+    pod = containers({"name": "a"}, {"name": "b"}, {"name": "c"})
+    found = strategic(pod, containers({"name": "new"}, {"name": "b", "image": "1"}), POD)
+    assert [c["name"] for c in found["spec"]["containers"]] == ["new", "a", "b", "c"]
+
+
 def test_the_order_that_kubectl_apply_asks_for() -> None:
     pod = containers({"name": "a", "image": "1"}, {"name": "injected"}, {"name": "b", "image": "2"})
     order = [{"name": "b"}, {"name": "new"}, {"name": "a"}]

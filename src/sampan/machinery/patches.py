@@ -278,7 +278,8 @@ def _key_of(item: dict[str, Any], key: str) -> Any:
 def _ordered(merged: list[Any], order: Iterable[Any], original: list[Any], key: str) -> list[Any]:
     """The merged list with the items of the patch in the patch's order.
 
-    The others keep their places: one comes before an item of the patch unless it stood after it originally.
+    The others keep their places: one comes before an item of the patch only where it stood before it originally, so
+    that a new item comes first.
     """
 
     def identity(item: Any) -> Any:
@@ -291,8 +292,8 @@ def _ordered(merged: list[Any], order: Iterable[Any], original: list[Any], key: 
     found: list[Any] = []
     while left and right:
         first, second = places.get(identity(left[0])), places.get(identity(right[0]))
-        before = first is not None and second is not None and first < second
-        found.append(left.pop(0) if before else right.pop(0))
+        after = first is not None and second is not None and second < first
+        found.append(right.pop(0) if after else left.pop(0))
     return [*found, *left, *right]
 
 
@@ -303,5 +304,7 @@ def _clean(patch: Any) -> Any:
             return {}
         return {k: _clean(v) for k, v in patch.items() if v is not None and not k.startswith("$")}
     if isinstance(patch, list):
-        return [_clean(v) for v in patch if not (isinstance(v, dict) and v.get(_DIRECTIVE) == "delete")]
+        return [
+            _clean(v) for v in patch if not (isinstance(v, dict) and v.get(_DIRECTIVE) in ("delete", "replace"))
+        ]
     return patch
