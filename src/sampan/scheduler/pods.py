@@ -25,6 +25,7 @@ class PodInfo:
 
     # What the columns have worked out of the pod (`columns.kinds`).
     kind: Any = None
+    group_key: bytes = b""
 
     def __init__(self, obj: Object) -> None:
         meta = obj["metadata"]
@@ -73,16 +74,20 @@ class PodInfo:
     @cached_property
     def requests(self) -> Resources:
         """What the pod takes of its node: the most of what it asks, was allocated, and has."""
-        return resources.requests(self.object)
+        found, self.non_zero = resources.taken(self.object)
+        return found
 
     @cached_property
     def non_zero(self) -> tuple[int, int]:
         """CPU and memory as `requests`, with defaults where containers request none."""
-        return resources.non_zero(self.object, self.requests)
+        return resources.taken(self.object)[1]
 
     @cached_property
     def host_ports(self) -> tuple[Port, ...]:
         """The ports of its node that the pod takes: those of containers, and of sidecars before them."""
+        containers = [*(self.spec.get("containers") or ()), *(self.spec.get("initContainers") or ())]
+        if not any(container.get("ports") for container in containers):
+            return ()
         sidecars = [c for c in self.spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
         return tuple(
             (port.get("protocol") or "TCP", port.get("hostIP") or ALL_ADDRESSES, port["hostPort"])
@@ -104,7 +109,7 @@ class PodInfo:
     def required_nodes(self) -> RequiredNodes:
         return terms.required_nodes(self.spec)
 
-    @property
+    @cached_property
     def has_affinity(self) -> bool:
         """Whether the pod has affinity or anti-affinity to pods, required or preferred."""
         return self._affinity("podAffinity") is not None or self._affinity("podAntiAffinity") is not None

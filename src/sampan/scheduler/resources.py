@@ -103,6 +103,22 @@ def _sum(pod: Object, missing: _Exact) -> _Exact:
     return total
 
 
+def taken(pod: Object) -> tuple[Resources, tuple[int, int]]:
+    """What a pod requests, and its CPU and memory with defaults where containers request none."""
+    if not is_plain(pod):
+        found = requests(pod)
+        return found, non_zero(pod, found)
+    found = _rounded(_sum(pod, {}))
+    containers = pod["spec"].get("containers") or ()
+    if all(_names_both((c.get("resources") or {}).get("requests") or {}) for c in containers):
+        return found, (found.get(CPU, 0), found.get(MEMORY, 0))
+    return found, non_zero(pod, found)
+
+
+def _names_both(asked: Mapping[str, Any]) -> bool:
+    return CPU in asked and MEMORY in asked
+
+
 def non_zero(pod: Object, counted: Resources) -> tuple[int, int]:
     """CPU and memory of a pod on its node, with defaults where containers request none; `counted` are its requests."""
     own = (pod["spec"].get("resources") or {}).get("requests") or {}
@@ -160,7 +176,9 @@ def _requests_of(container: Object) -> Mapping[str, Any] | None:
 
 
 def _allocated(container: Object, statuses: dict[str, Object], infeasible: bool) -> Mapping[str, Any] | None:
-    found: Mapping[str, Any] | None = (statuses.get(container.get("name", "")) or {}).get("allocatedResources")
+    found: Mapping[str, Any] | None = (statuses.get(container.get("name", "")) or {}).get(
+        "allocatedResources"
+    )
     if found is not None:
         return found
     return None if infeasible else _requests_of(container)

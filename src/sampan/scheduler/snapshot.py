@@ -104,14 +104,16 @@ class Snapshot:
 
     def add_pod(self, pod: PodInfo, node: str = "") -> None:
         """Count a pod on `node`, or on the one its spec names; replaces what was known of the same uid."""
-        self.remove_pod(pod.uid)
+        if pod.uid in self._where:
+            self.remove_pod(pod.uid)
         name = node or pod.node
         self._where[pod.uid] = name
         if (found := self.nodes.get(name)) is None:
             self._homeless.setdefault(name, {})[pod.uid] = pod
             return
         found.add_pod(pod)
-        self._index(found)
+        if pod.has_affinity:
+            self._index(found)
         self._changed(found)
         for observer in self._observers:
             observer.pod_added(pod, found)
@@ -136,7 +138,8 @@ class Snapshot:
             self._homeless.get(name, {}).pop(uid, None)
             return True
         pod = node.remove_pod(uid)
-        self._index(node)
+        if pod.has_affinity:
+            self._index(node)
         self._changed(node)
         for observer in self._observers:
             observer.pod_removed(pod, node)

@@ -197,21 +197,30 @@ static inline Doubles whole(Doubles x) { return __builtin_convertvector(__builti
 /* The numbers of a query that the loop over all nodes needs, out of the reach of its stores. */
 typedef struct {
     Share cpu, memory, real_cpu, real_memory;
+    int64_t need_cpu, need_memory;
     double from, sign, cpu_weight, memory_weight, weights, fit_weight, balance_weight;
     const int64_t *without;
 } Common;
+
+/* What must be free of a resource that balance looks at; nothing where it is not needed. */
+static int64_t need_of(const Query *q, int64_t k) {
+    for (int64_t n = 0; n < q->n_needs; n++)
+        if (q->needs[n].used == q->balance[k].used) return q->needs[n].want;
+    return INT64_MIN;
+}
 
 static Common common_of(const Query *q) {
     const int least = q->strategy == LEAST;
     const double cpu_weight = (double)q->fit[0].weight, memory_weight = (double)q->fit[1].weight;
     return (Common){
-        q->fit[0], q->fit[1], q->balance[0], q->balance[1], least ? 1 : 0, least ? -1 : 1, cpu_weight, memory_weight,
+        q->fit[0], q->fit[1], q->balance[0], q->balance[1], need_of(q, 0), need_of(q, 1), least ? 1 : 0, least ? -1 : 1, cpu_weight, memory_weight,
         cpu_weight + memory_weight, (double)q->fit_weight, (double)q->balance_weight, q->without,
     };
 }
 
-/* The fit and balance scores of LANES nodes from row i on; those without cpu or memory get a meaningless one. */
-static inline Doubles scores_from(const Common *q, int64_t i) {
+/* The fit and balance scores of LANES nodes from row i on; those without cpu or memory get a meaningless one. `unfit`
+ * gets those that lack cpu or memory. */
+static inline Doubles scores_from(const Common *q, int64_t i, Longs *unfit) {
     const Longs cpu_limit = load(q->cpu.limit + i), memory_limit = load(q->memory.limit + i);
     const Doubles cpu = narrow(cpu_limit - (cpu_limit == 0)), memory = narrow(memory_limit - (memory_limit == 0));
     const Doubles cu = least_of(narrow(load(q->cpu.used + i)) + (double)q->cpu.want, cpu);
@@ -220,23 +229,24 @@ static inline Doubles scores_from(const Common *q, int64_t i) {
     const Doubles ms = whole((memory * q->from + mu * q->sign) * 100 / memory);
     const Doubles sum = cs * q->cpu_weight + ms * q->memory_weight;
     const Doubles fit = whole(q->weights == 2 ? sum / 2 : sum / q->weights), one = cpu * 0 + 1;
-    const Doubles cf = least_of((narrow(load(q->real_cpu.used + i)) + (double)q->real_cpu.want) / cpu, one);
-    const Doubles mf = least_of((narrow(load(q->real_memory.used + i)) + (double)q->real_memory.want) / memory, one);
+    const Longs cpu_taken = load(q->real_cpu.used + i), memory_taken = load(q->real_memory.used + i);
+    *unfit |= (q->need_cpu > cpu_limit - cpu_taken) | (q->need_memory > memory_limit - memory_taken);
+    const Doubles cf = least_of((narrow(cpu_taken) + (double)q->real_cpu.want) / cpu, one);
+    const Doubles mf = least_of((narrow(memory_taken) + (double)q->real_memory.want) / memory, one);
     const Doubles half = (cf - mf) / 2, apart = choose(half < 0, -half, half);
     const Doubles change = whole((1 - apart) * 100) - narrow(load(q->without + i));
     return fit * q->fit_weight + (whole((change + 50) / 2) + 50) * q->balance_weight;
 }
 
+/* base of the first n rows, n being a multiple of LANES */
 static void score_common(const Query *q, int64_t n) {
     const Common common = common_of(q);
-    const int64_t *restrict pods = q->pods, *restrict max_pods = q->max_pods, needs = q->n_needs;
+    const int64_t *restrict pods = q->pods, *restrict max_pods = q->max_pods;
     const int32_t *restrict fixed = q->fixed, *restrict refusals = q->refused;
-    const Share *restrict need = q->needs;
     int32_t *restrict base = q->base;
     for (int64_t i = 0; i < n; i += LANES) {
         Longs unfit = load(pods + i) >= load(max_pods + i);
-        for (int64_t k = 0; k < needs; k++) unfit |= need[k].want > load(need[k].limit + i) - load(need[k].used + i);
-        Ints score = __builtin_convertvector(scores_from(&common, i), Ints), more;
+        Ints score = __builtin_convertvector(scores_from(&common, i, &unfit), Ints), more;
         if (fixed) {
             memcpy(&more, fixed + i, sizeof more);
             score += more;
@@ -247,9 +257,22 @@ static void score_common(const Query *q, int64_t n) {
     }
 }
 
+/* base = -1 where another resource than cpu and memory is short */
+static void refuse_short(const Query *q, int64_t n) {
+    for (int64_t k = 0; k < q->n_needs; k++) {
+        const Share need = q->needs[k];
+        if (need.used == q->balance[0].used || need.used == q->balance[1].used) continue;
+        for (int64_t i = 0; i < n; i++)
+            if (need.want > need.limit[i] - need.used[i]) q->base[i] = -1;
+    }
+}
+
 static void prepare(const Query *q) {
     const int64_t many = is_common(q) ? q->rows / LANES * LANES : 0;
-    if (many) score_common(q, many);
+    if (many) {
+        score_common(q, many);
+        refuse_short(q, many);
+    }
     for (int64_t i = many; i < q->rows; i++) q->base[i] = base_of(q, i);
     if (many)
         for (int64_t k = 0; k < q->n_odd; k++) q->base[q->odd[k]] = base_of(q, q->odd[k]);

@@ -30,10 +30,7 @@ class Kind:
     def __init__(self, pod: PodInfo) -> None:
         spec = pod.spec
         affinity = spec.get("affinity") or _NOTHING
-        near, apart = affinity.get("podAffinity"), affinity.get("podAntiAffinity")
-        self.group: bytes = orjson.dumps(
-            (pod.namespace, pod.labels, near, apart, pod.terminating), option=_SORTED
-        )
+        self.group = group_key(pod)
         self._amounts(pod)
         constraints = spec.get("topologySpreadConstraints")
         volumes = spec.get("volumes")
@@ -77,6 +74,16 @@ class Kind:
 _NOTHING: Object = {}
 
 
+def group_key(pod: PodInfo) -> bytes:
+    """The key of what other pods look at: namespace, labels, terms, and whether it is going."""
+    if not pod.group_key:
+        affinity = pod.spec.get("affinity") or _NOTHING
+        near, apart = affinity.get("podAffinity"), affinity.get("podAntiAffinity")
+        social = (pod.namespace, pod.labels, near, apart, pod.terminating)
+        pod.group_key = orjson.dumps(social, option=_SORTED)
+    return pod.group_key
+
+
 def _owner(pod: Object) -> tuple[str, ...] | None:
     """The controller whose selector may be the pod's default one."""
     if "ownerReferences" not in pod["metadata"] or (found := owner(pod)) is None:
@@ -85,6 +92,12 @@ def _owner(pod: Object) -> tuple[str, ...] | None:
 
 
 def _wants_features(spec: Object) -> bool:
+    """Most pods are told by a look at the fields that features come from."""
+    listed = [
+        c for name in ("containers", "initContainers", "ephemeralContainers") for c in spec.get(name) or ()
+    ]
+    if "hostUsers" not in spec and not any("restartPolicyRules" in c or "volumeMounts" in c for c in listed):
+        return False
     return any(is_needed(spec) for is_needed in FEATURES.values())
 
 

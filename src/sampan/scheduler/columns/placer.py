@@ -18,7 +18,7 @@ from sampan.machinery.selectors import SelectorError
 from sampan.scheduler.columns import native, twin
 from sampan.scheduler.columns.counters import Census, Group
 from sampan.scheduler.columns.frames import Frame, Scratch
-from sampan.scheduler.columns.kinds import Kind, kind_of
+from sampan.scheduler.columns.kinds import Kind, group_key, kind_of
 from sampan.scheduler.columns.others import Others
 from sampan.scheduler.columns.questions import Asker
 from sampan.scheduler.columns.rules import Rules
@@ -65,8 +65,8 @@ class Placer:
         self._has_devices = any(True for _ in snapshot.list(DEVICE_CLASSES))
         # Rules by profile, None for those left to the plain path.
         self._rules: dict[int, tuple[Profile, Rules | None]] = {}
-        # Frames by rules and kind, with the versions of what they were made from.
-        self._frames: dict[tuple[int, bytes], tuple[tuple[int, ...], Frame | None]] = {}
+        # Frames by rules and kind, with the version of what they were made from.
+        self._frames: dict[tuple[int, bytes], tuple[int, Frame | None]] = {}
         for node in snapshot.nodes.values():
             self.node_changed(node)
         snapshot.observe(self)
@@ -104,7 +104,7 @@ class Placer:
         self._census.count(self._group(pod), row, sign)
 
     def _group(self, pod: PodInfo) -> Group:
-        return self._census.group(kind_of(pod).group, pod)
+        return self._census.group(pod.group_key or group_key(pod), pod)
 
     # Deciding
 
@@ -182,17 +182,17 @@ class Placer:
         group = self._census.group(kind.group, pod)
         key = (id(rules), kind.question)
         kept = self._frames.get(key)
-        if kept is None or kept[0] != self._versions():
+        if kept is None or kept[0] != self._version():
             if len(self._frames) > MOST_KEPT:
                 self._frames.clear()
             frame = self._make(rules, pod, group, kind)
             # Making it may have made counters, and so a new version; its own are in it.
-            kept = self._frames[key] = (self._versions(), frame)
+            kept = self._frames[key] = (self._version(), frame)
         return kept[1]
 
-    def _versions(self) -> tuple[int, ...]:
-        """What a frame depends on."""
-        return self.table.version, self.table.images_version, self._census.version, self._owners
+    def _version(self) -> int:
+        """What a frame depends on: the sum of numbers that only grow."""
+        return self.table.version + self.table.images_version + self._census.version + self._owners
 
     def _make(self, rules: Rules, pod: PodInfo, group: Group, kind: Kind) -> Frame | None:
         if self._is_left_to_plugins(pod):

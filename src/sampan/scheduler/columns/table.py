@@ -89,7 +89,8 @@ class Table:
         self.row_of: dict[str, int] = {}
         self.pods, self.max_pods = Column(self.capacity), Column(self.capacity)
         # What pods take with defaults for cpu and memory, and how balanced the node is (see `balance`).
-        self.non_zero = {CPU: Column(self.capacity), MEMORY: Column(self.capacity)}
+        self._non_zero_cpu, self._non_zero_memory = Column(self.capacity), Column(self.capacity)
+        self.non_zero = {CPU: self._non_zero_cpu, MEMORY: self._non_zero_memory}
         self.without = Column(self.capacity)
         self.limit: dict[str, Column] = {}
         self.used: dict[str, Column] = {}
@@ -155,16 +156,19 @@ class Table:
     def count(self, row: int, pod: PodInfo, sign: int) -> None:
         """A pod came to a node, or left it."""
         self.pods.view[row] += sign
+        used = self.used
         for name, amount in pod.requests.items():
-            self.used_of(name).view[row] += sign * amount
+            column = used.get(name) or self.used_of(name)
+            column.view[row] += sign * amount
             if amount >= WIDE:
                 self.wide = True
         cpu, memory = pod.non_zero
-        self.non_zero[CPU].view[row] += sign * cpu
-        self.non_zero[MEMORY].view[row] += sign * memory
+        self._non_zero_cpu.view[row] += sign * cpu
+        self._non_zero_memory.view[row] += sign * memory
         self.weigh(row)
-        for port in pod.host_ports:
-            self._count_port(row, port, sign)
+        if pod.host_ports:
+            for port in pod.host_ports:
+                self._count_port(row, port, sign)
 
     def _count_port(self, row: int, port: Port, sign: int) -> None:
         protocol, address, number = port
@@ -288,5 +292,6 @@ class Table:
         if not cpu or not memory:
             self.without.view[row] = 100
             return
-        taken = min(1.0, self.used[CPU].view[row] / cpu), min(1.0, self.used[MEMORY].view[row] / memory)
-        self.without.view[row] = int((1 - abs((taken[0] - taken[1]) / 2)) * 100)
+        some, other = self.used[CPU].view[row] / cpu, self.used[MEMORY].view[row] / memory
+        some, other = 1.0 if some > 1.0 else some, 1.0 if other > 1.0 else other
+        self.without.view[row] = int((1 - abs((some - other) / 2)) * 100)
