@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from sampan.scheduler import resources
@@ -59,27 +58,29 @@ def advice(found: Found, snapshot: Snapshot) -> list[str]:
     if not found.remedies:
         limit = "" if found.searched == found.nodes else f" on the {found.searched} most promising nodes"
         return [f"No small set of changes to the pod or to single nodes makes it fit{limit}."]
-    ways: dict[tuple[str, ...], list[Remedy]] = {}
+    ways: dict[object, list[Remedy]] = {}
     for remedy in found.remedies:
         if remedy.size:
-            ways.setdefault(tuple(_steps(remedy, snapshot)), []).append(remedy)
+            alike = tuple((c.kind, c.what, bool(c.node)) for c in remedy.changes)
+            ways.setdefault((remedy.shape, alike), []).append(remedy)
     if not ways:
         return []
     size = found.remedies[0].size
     told = [f"It would fit with {'one change' if size == 1 else f'{size} changes together'}:"]
-    for steps, remedies in list(ways.items())[:MOST_TOLD]:
-        nodes = sorted({r.node for r in remedies if not r.shape and not any(c.node for c in r.changes)})
-        where = f" (then it fits {_names(nodes)})" if nodes else ""
-        told.append(f"- {', and '.join(steps)}{where}")
+    for remedies in list(ways.values())[:MOST_TOLD]:
+        told.append(f"- {_way(remedies, snapshot)}")
     if len(ways) > MOST_TOLD:
         told.append(f"- or {len(ways) - MOST_TOLD} other ways")
     return told
 
 
-def _steps(remedy: Remedy, snapshot: Snapshot) -> Iterator[str]:
-    if remedy.shape:
-        yield f"add a node like {remedy.shape} ({shape(snapshot, remedy.shape)})"
-    yield from map(str, remedy.changes)
+def _way(remedies: list[Remedy], snapshot: Snapshot) -> str:
+    """The same changes, perhaps on one of several nodes."""
+    first, nodes = remedies[0], _names(sorted({r.node for r in remedies}))
+    steps = [f"add a node like {first.shape} ({shape(snapshot, first.shape)})"] if first.shape else []
+    steps += [change.text(nodes) for change in first.changes]
+    on_pod = not first.shape and not any(c.node for c in first.changes)
+    return ", and ".join(steps) + (f" (then it fits {nodes})" if on_pod else "")
 
 
 def shape(snapshot: Snapshot, node: str) -> str:

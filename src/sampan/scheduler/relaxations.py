@@ -35,7 +35,11 @@ class Relaxation:
 
     def __str__(self) -> str:
         """As an instruction: `lower its request for cpu by 500m, to 1500m`."""
-        return _KINDS[self.kind].text(*self.what, **({"node": self.node} if self.node else {}))
+        return self.text(self.node)
+
+    def text(self, node: str) -> str:
+        """The instruction, for another node or for several."""
+        return _KINDS[self.kind].text(*self.what, **({"node": node} if self.node else {}))
 
     def on_pod(self, pod: Object) -> Object:
         return pod if self.node else _KINDS[self.kind].apply(pod, *self.what)
@@ -63,6 +67,12 @@ def _tolerate(pod: Object, key: str, value: str, effect: str) -> Object:
 def _untaint(node: Object, key: str, value: str, effect: str) -> Object:
     kept = [t for t in node["spec"]["taints"] if (t["key"], t.get("effect")) != (key, effect)]
     return changed(node, ("spec", "taints"), kept or None)
+
+
+def _uncordon(node: Object) -> Object:
+    """The node open again; its taint goes with it."""
+    kept = [t for t in (node.get("spec") or {}).get("taints") or () if t["key"] != UNSCHEDULABLE["key"]]
+    return changed(changed(node, ("spec", "unschedulable"), None), ("spec", "taints"), kept or None)
 
 
 def _without(path: tuple[str, ...]) -> Callable[..., Object]:
@@ -179,9 +189,7 @@ _KINDS: dict[str, _Kind] = {
         lambda obj, k, v: changed(obj, ("metadata", "labels", k), v),
     ),
     "untaint": _Kind(lambda *t, node: f"remove the taint {_taint(*t)} from node {node}", _untaint),
-    "uncordon": _Kind(
-        lambda node: f"uncordon node {node}", lambda obj: changed(obj, ("spec", "unschedulable"), None)
-    ),
+    "uncordon": _Kind(lambda node: f"uncordon node {node}", _uncordon),
 }
 
 
