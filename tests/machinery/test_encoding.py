@@ -30,7 +30,7 @@ def test_a_revision_is_spliced_in() -> None:
 
 
 texts = st.text(st.sampled_from('],"name:{}[]\\ managedFields'), max_size=30)
-trees = st.recursive(st.just({}), lambda inner: st.dictionaries(texts, inner, max_size=3), max_leaves=8)
+trees: st.SearchStrategy[Any] = st.recursive(st.just({}), lambda inner: st.dictionaries(texts, inner, max_size=3), max_leaves=8)
 
 
 @given(trees, texts, texts)
@@ -51,10 +51,12 @@ def test_managed_fields_can_be_left_out_without_decoding(fields: Any, text: str,
 
 def test_lists_are_made_of_bytes() -> None:
     items = [encoding.splice(encoding.encode(POD), n) for n in (1, 2)]
-    found = orjson.loads(encoding.list_of("v1", "PodList", items, 9, continue_="token", remaining=5))
+    head = encoding.list_head("v1", "PodList", 9, continue_="token", remaining=5)
+    found = orjson.loads(head + b",".join(items) + encoding.LIST_TAIL)
     assert found["metadata"] == {"resourceVersion": "9", "continue": "token", "remainingItemCount": 5}
     assert [i["metadata"]["resourceVersion"] for i in found["items"]] == ["1", "2"]
-    assert orjson.loads(encoding.list_of("v1", "PodList", [], 9))["items"] == []
+    assert orjson.loads(encoding.list_head("v1", "PodList", 9) + encoding.LIST_TAIL)["items"] == []
+    assert b"".join(encoding.spliced(encoding.encode(POD), 1)) == items[0]
 
 
 def test_watch_events_are_lines() -> None:

@@ -8,7 +8,7 @@ most who decode it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -67,29 +67,31 @@ def plain(value: Any) -> bytes:
     return orjson.dumps(value)
 
 
-def list_of(
-    api_version: str,
-    kind: str,
-    items: Iterable[bytes],
-    revision: int,
-    *,
-    continue_: str = "",
-    remaining: int | None = None,
+def spliced(value: bytes, revision: int) -> tuple[memoryview, bytes, memoryview]:
+    """What `splice` gives, in pieces that copy nothing: for who joins many."""
+    at = value.index(_METADATA) + len(_METADATA)
+    comma = b"" if value[at : at + 1] == b"}" else b","
+    view = memoryview(value)
+    return view[:at], b'"resourceVersion":"%d"%b' % (revision, comma), view[at:]
+
+
+def list_head(
+    api_version: str, kind: str, revision: int, *, continue_: str = "", remaining: int | None = None
 ) -> bytes:
-    """A list of encoded items; `kind` is the list's, such as `PodList`; `continue_` is the token of the next page."""
+    """The beginning of a list, up to its items, which are joined by commas and followed by `LIST_TAIL`.
+
+    `kind` is the list's, such as `PodList`; `continue_` is the token of the next page.
+    """
     meta: Object = {"resourceVersion": str(revision)}
     if continue_:
         meta["continue"] = continue_
         if remaining is not None:
             meta["remainingItemCount"] = remaining
     head = orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": meta})
-    parts = list(items)
-    if not parts:
-        return b'%b,"items":[]}' % head[:-1]
-    # Joined once: a list of everything may be large.
-    parts[0] = b'%b,"items":[%b' % (head[:-1], parts[0])
-    parts[-1] += b"]}"
-    return b",".join(parts)
+    return b'%b,"items":[' % head[:-1]
+
+
+LIST_TAIL = b"]}"
 
 
 def event(kind: str, value: bytes, cause: str = "") -> bytes:

@@ -9,7 +9,6 @@ representations, and the generated.proto files of k8s.io/api and k8s.io/apimachi
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable
 from functools import cache
@@ -44,16 +43,24 @@ def decode(body: bytes) -> Object:
 
 def encode(obj: Object) -> bytes:
     """The body that holds an object; lists too. Raises ProtobufError."""
-    api_version, kind = str(obj.get("apiVersion", "")), str(obj.get("kind", ""))
-    message = _class(name_of(api_version, kind))()
-    try:
-        _fill(message, obj)
-    except (TypeError, ValueError, AttributeError, binascii.Error) as error:
-        raise ProtobufError(f"{kind} does not fit its protobuf message: {error}") from None
-    envelope = _class(_UNKNOWN)()
-    envelope.typeMeta.apiVersion, envelope.typeMeta.kind = api_version, kind
-    envelope.raw = message.SerializeToString()
-    return MAGIC + bytes(envelope.SerializeToString())
+    return envelope(obj, raw(obj))
+
+
+def raw(obj: Object) -> bytes:
+    """The object's message, without the envelope that names its kind. Raises ProtobufError."""
+    from sampan.machinery import wire
+
+    name = name_of(str(obj.get("apiVersion", "")), str(obj.get("kind", "")))
+    return wire.message(name, {k: v for k, v in obj.items() if k not in ("apiVersion", "kind")})
+
+
+def envelope(named: Object, message: bytes) -> bytes:
+    """A message as a body, under the kind that an object names."""
+    from sampan.machinery import wire
+
+    kinds = [str(named.get(name, "")).encode() for name in ("apiVersion", "kind")]
+    meta = wire.field(1, kinds[0]) + wire.field(2, kinds[1])
+    return MAGIC + wire.field(1, meta) + wire.field(2, message) + b"\x1a\x00\x22\x00"
 
 
 def load() -> None:
@@ -101,10 +108,11 @@ def _differences() -> dict[str, dict[str, Any]]:
     return found
 
 
-class _Plan:
+class Plan:
     """How the fields of a message stand in JSON, worked out once."""
 
     def __init__(self, descriptor: Any):
+        self.descriptor = descriptor
         name = descriptor.full_name
         differences = _differences()
         self.inline = frozenset(differences["inline"].get(name, ()))
@@ -118,11 +126,11 @@ class _Plan:
 
 
 @cache
-def _plan(name: str) -> _Plan:
-    return _Plan(_pool().FindMessageTypeByName(name))
+def plan(name: str) -> Plan:
+    return Plan(_pool().FindMessageTypeByName(name))
 
 
-def _is_map(field: Any) -> bool:
+def is_map(field: Any) -> bool:
     message = field.message_type
     return message is not None and bool(message.GetOptions().map_entry)
 
@@ -131,21 +139,21 @@ def _is_map(field: Any) -> bool:
 
 
 def _from_message(message: Any) -> Object:
-    plan = _plan(message.DESCRIPTOR.full_name)
+    fields = plan(message.DESCRIPTOR.full_name)
     found: Object = {}
     for field, value in message.ListFields():
-        if field.number in plan.inline:
+        if field.number in fields.inline:
             found.update(_from_message(value))
             continue
         shown = _from_field(field, value)
-        if shown is None or (field.number in plan.omit and not field.message_type and not shown):
+        if shown is None or (field.number in fields.omit and not field.message_type and not shown):
             continue
-        found[plan.names[field.number]] = shown
+        found[fields.names[field.number]] = shown
     return found
 
 
 def _from_field(field: Any, value: Any) -> Any:
-    if _is_map(field):
+    if is_map(field):
         inner = field.message_type.fields_by_name["value"]
         return {k: _from_value(inner, value[k]) for k in sorted(value)}
     if field.is_repeated:
@@ -158,67 +166,11 @@ def _from_value(field: Any, value: Any) -> Any:
         name = field.message_type.full_name
         special = _SPECIAL.get(name)
         if special:
-            return special[0](value)
-        if _plan(name).bare_list:
+            return special(value)
+        if plan(name).bare_list:
             return list(value.items)
         return _from_message(value)
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
-
-
-# From JSON to messages
-
-
-def _fill(message: Any, obj: Object) -> None:
-    plan = _plan(message.DESCRIPTOR.full_name)
-    for name, value in obj.items():
-        field = plan.by_name.get(name)
-        if field is not None and value is not None:
-            _set(message, field, value)
-    for field in plan.inlined:
-        inner = {k: v for k, v in obj.items() if k not in plan.by_name}
-        if inner:
-            _fill(getattr(message, field.name), inner)
-
-
-def _set(message: Any, field: Any, value: Any) -> None:
-    if _is_map(field):
-        inner = field.message_type.fields_by_name["value"]
-        target = getattr(message, field.name)
-        for key, item in value.items():
-            if inner.message_type is None:
-                target[key] = _scalar(inner, item)
-            else:
-                _fill_message(inner, target[key], item)
-    elif field.is_repeated:
-        target = getattr(message, field.name)
-        for item in value:
-            if field.message_type is None:
-                target.append(_scalar(field, item))
-            else:
-                _fill_message(field, target.add(), item)
-    elif field.message_type is not None:
-        target = getattr(message, field.name)
-        target.SetInParent()
-        _fill_message(field, target, value)
-    else:
-        setattr(message, field.name, _scalar(field, value))
-
-
-def _fill_message(field: Any, target: Any, value: Any) -> None:
-    if value is None:  # a zero Time among the values of a map
-        return
-    name = field.message_type.full_name
-    special = _SPECIAL.get(name)
-    if special:
-        special[1](target, value)
-    elif _plan(name).bare_list:
-        target.items.extend(value)
-    else:
-        _fill(target, value)
-
-
-def _scalar(field: Any, value: Any) -> Any:
-    return base64.b64decode(value) if field.type == field.TYPE_BYTES else value
 
 
 # The messages whose JSON is something else
@@ -234,26 +186,8 @@ def _micro_time_from(message: Any) -> str | None:
     return f"{times.time(message.seconds)[:-1]}.{message.nanos // 1000:06d}Z"
 
 
-def _time_to(message: Any, value: str) -> None:
-    message.seconds, nanos = times.split(value)
-    if message.DESCRIPTOR.name != "Time":
-        message.nanos = nanos
-
-
-def _quantity_to(message: Any, value: Any) -> None:
-    message.string = str(value)
-
-
 def _int_or_string_from(message: Any) -> int | str:
     return str(message.strVal) if message.type else int(message.intVal)
-
-
-def _int_or_string_to(message: Any, value: int | str) -> None:
-    message.type = int(isinstance(value, str))
-    if isinstance(value, str):
-        message.strVal = value
-    else:
-        message.intVal = value
 
 
 def _raw_from(message: Any) -> Any:
@@ -266,12 +200,6 @@ def _raw_from(message: Any) -> Any:
         return decode(raw) if raw[:4] == MAGIC else orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise ProtobufError(f"an embedded object is not JSON: {error}") from None
-
-
-def _raw_to(message: Any, value: Any) -> None:
-    import orjson
-
-    setattr(message, "raw" if message.DESCRIPTOR.name == "RawExtension" else "Raw", orjson.dumps(value))
 
 
 def _duration_from(message: Any) -> str:
@@ -296,7 +224,8 @@ def _decimal(number: int, unit: int) -> str:
 _UNITS = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "µs": 10**3, "ns": 1}
 
 
-def _duration_to(message: Any, value: str) -> None:
+def nanoseconds(value: str) -> int:
+    """Go's form of a duration, in nanoseconds. Raises ValueError."""
     from fractions import Fraction
 
     parts = re.findall(r"(\d+\.?\d*|\.\d+)(h|ms|us|µs|ns|m|s)", value)
@@ -306,15 +235,15 @@ def _duration_to(message: Any, value: str) -> None:
         int(Fraction(number if not number.endswith(".") else number + "0") * _UNITS[unit])
         for number, unit in parts
     )
-    message.duration = -total if value.startswith("-") else total
+    return -total if value.startswith("-") else total
 
 
-_SPECIAL: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], None]]] = {
-    f"{_META}.Time": (_time_from, _time_to),
-    f"{_META}.MicroTime": (_micro_time_from, _time_to),
-    f"{_META}.Duration": (_duration_from, _duration_to),
-    f"{_META}.FieldsV1": (_raw_from, _raw_to),
-    "k8s.io.apimachinery.pkg.runtime.RawExtension": (_raw_from, _raw_to),
-    "k8s.io.apimachinery.pkg.api.resource.Quantity": (lambda m: m.string or "0", _quantity_to),
-    "k8s.io.apimachinery.pkg.util.intstr.IntOrString": (_int_or_string_from, _int_or_string_to),
+_SPECIAL: dict[str, Callable[[Any], Any]] = {
+    f"{_META}.Time": _time_from,
+    f"{_META}.MicroTime": _micro_time_from,
+    f"{_META}.Duration": _duration_from,
+    f"{_META}.FieldsV1": _raw_from,
+    "k8s.io.apimachinery.pkg.runtime.RawExtension": _raw_from,
+    "k8s.io.apimachinery.pkg.api.resource.Quantity": lambda m: m.string or "0",
+    "k8s.io.apimachinery.pkg.util.intstr.IntOrString": _int_or_string_from,
 }
