@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ import pytest
 from sampan.apiserver.settings import Kubelets
 from sampan.host import pki
 from sampan.http import server as http
+from sampan.http import websocket
 from sampan.http.messages import Connection, Request, Response
 from sampan.http.streams import Streams, Wanted, port_forward, remote_command
 from sampan.http.tls import server_context
@@ -114,6 +116,23 @@ async def test_logs(cluster: Cluster, kubelet: Kubelet) -> None:
     assert ran.out == "first\nsecond\n"
     assert kubelet.asked == ["/containerLogs/default/p/c?timestamps=true&tailLines=2"]
     assert kubelet.callers == ["kube-apiserver-kubelet-client"]
+
+
+@pytest.mark.parametrize(
+    ("protocols", "heard"), [((), b"first\n"), (("base64.binary.k8s.io",), base64.b64encode(b"first\n"))]
+)
+async def test_logs_over_a_websocket(
+    cluster: Cluster, kubelet: Kubelet, protocols: tuple[str, ...], heard: bytes
+) -> None:
+    target = "/api/v1/namespaces/default/pods/p/log?container=c"
+    socket, _ = await websocket.connect(cluster.raw(), target, protocols=protocols)
+    assert socket
+    pieces = []
+    while message := await socket.receive():
+        pieces.append(message.data)
+    assert pieces[0] == b""
+    assert b"".join(pieces).startswith(heard)
+    await socket.close()
 
 
 async def test_a_node_that_reports_the_address_of_another_is_not_spoken_to(

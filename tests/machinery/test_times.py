@@ -47,3 +47,8 @@ def test_a_time_reads_back(seconds: int) -> None:
 def test_an_age_of_what_never_was() -> None:
     assert times.age(None, 0) == "<unknown>"
     assert times.age("1970-01-01T00:00:00Z", 42) == "42s"
+
+
+def test_early_years_have_four_digits_too() -> None:
+    assert times.micro_time(-62135596798) == "0001-01-01T00:00:02.000000Z"
+    assert times.time(-62135596798) == "0001-01-01T00:00:02Z"

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from sampan.apiserver import errors
+from sampan.apiserver import errors, links
 from sampan.apiserver.call import Answer, Call, key
 from sampan.apiserver.kubelets import forward
 from sampan.client.api import ApiError
+from sampan.http import reading, websocket
 from sampan.http.messages import Request, Response
 from sampan.kinds import registry
 from sampan.machinery.objects import Object, get
@@ -39,9 +40,14 @@ class Connections:
     async def log(self, call: Call) -> Answer:
         pod, container = await self._container(call)
         options = {n: call.parameter(n) for n in _LOG_OPTIONS if call.parameter(n)}
-        response = await self._to_kubelet(call, pod, "containerLogs", container, urlencode(options))
+        response = await self._to_kubelet(
+            call, pod, "containerLogs", container, urlencode(options), upgrades=False
+        )
         if response.status >= 400:
             raise await _refused(response)
+        if websocket.offered(_request(call)):
+            assert isinstance(response.body, AsyncIterator)
+            return reading.stream(_request(call), response.body)
         response.headers.setdefault("content-type", "text/plain")
         return response
 
@@ -89,7 +95,9 @@ class Connections:
         host = await (
             self._pod_host(call, port) if call.resource.plural == "pods" else self._service_host(call, port)
         )
-        return await forward(await self._server.kubelets.proxied(f"{scheme}://{host}"), request, target)
+        client = await self._server.kubelets.proxied(f"{scheme}://{host}")
+        response = await forward(client, request, target)
+        return await _relinked(response, request.path.removesuffix(call.subpath), host)
 
     async def _pod(self, call: Call) -> Object:
         record = await self._server.reader.record(call.resource, call.namespace, call.name)
@@ -114,13 +122,16 @@ class Connections:
             f"{shown} or one of the init containers: [{' '.join(inits)}]" if inits else shown
         )
 
-    async def _to_kubelet(self, call: Call, pod: Object, what: str, container: str, query: str) -> Response:
+    async def _to_kubelet(
+        self, call: Call, pod: Object, what: str, container: str, query: str, *, upgrades: bool = True
+    ) -> Response:
         node = get(pod, "spec.nodeName")
         if not node:
             raise errors.bad_request(f"pod {call.name} does not have a host assigned")
         path = "/".join(quote(p, safe="") for p in (what, call.namespace, call.name, container) if p)
         client = await self._server.kubelets.node(node)
-        return await forward(client, _request(call), f"/{path}?{query}" if query else f"/{path}")
+        target = f"/{path}?{query}" if query else f"/{path}"
+        return await forward(client, _request(call), target, upgrades=upgrades)
 
     async def _pod_host(self, call: Call, port: str) -> str:
         pod = await self._pod(call)
@@ -153,6 +164,21 @@ class Connections:
                     if get(endpoint, "conditions.ready", True):
                         return _host(endpoint["addresses"][0], their["port"])
         raise errors.unavailable(f'no endpoints available for service "{call.name}"')
+
+
+async def _relinked(response: Response, prefix: str, host: str) -> Response:
+    """A page, or a redirect, whose links lead through the proxy."""
+    headers = dict(response.headers)
+    if location := headers.get("location"):
+        headers["location"] = links.link(location, prefix, host)
+    plain = headers.get("content-encoding", "identity") == "identity"
+    if not headers.get("content-type", "").startswith("text/html") or not plain:
+        return Response(response.status, response.body, headers)
+    assert isinstance(response.body, AsyncIterator)
+    text = b"".join([piece async for piece in response.body]).decode(errors="surrogateescape")
+    headers.pop("content-length", None)
+    body = links.page(text, prefix, host).encode(errors="surrogateescape")
+    return Response(response.status, body, headers)
 
 
 async def _refused(response: Response) -> ApiError:

@@ -106,10 +106,12 @@ class Kubelets:
         return found
 
 
-async def forward(client: HttpClient, request: Request, target: str) -> Response:
-    """Pass a request on, as an upgrade where it asks for one. Raises 502 and 503 as Status."""
+async def forward(client: HttpClient, request: Request, target: str, *, upgrades: bool = True) -> Response:
+    """Pass a request on, as an upgrade where it asks for one, unless not `upgrades`. Raises 502 and 503 as Status."""
     wants_upgrade = (
-        "upgrade" in request.headers.get("connection", "").lower() and "upgrade" in request.headers
+        upgrades
+        and "upgrade" in request.headers.get("connection", "").lower()
+        and "upgrade" in request.headers
     )
     try:
         if wants_upgrade:

@@ -19,12 +19,13 @@ def time(seconds: float) -> str:
 @lru_cache(16)
 def _whole(seconds: int) -> str:
     """Many writes fall into the same second."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Not by strftime, which writes early years in fewer digits.
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")[:19] + "Z"
 
 
 def micro_time(seconds: float) -> str:
     """Seconds since the epoch as a MicroTime: `2026-01-02T03:04:05.000006Z`."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def seconds(text: str) -> float:
