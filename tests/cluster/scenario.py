@@ -9,10 +9,10 @@
     $ kubectl apply -f web.yaml
     pod/web created
 
-A block that is headed by a file's name is that file. What follows `$ ` is typed; what follows that, up to an empty line,
-is what it prints: `*` stands for any text within a line, `...` for any lines. A command without output printed may print
-what it likes. Commands that only look (`kubectl get`, `sampan why`, ...) are repeated until they show what is expected,
-for a cluster takes its time; all others are typed once. `$!` stands for a command that fails.
+A block that is headed by a file's name is that file. What follows `$ ` is typed; what follows that, up to an empty
+line, is what it prints: `*` stands for any text within a line, `...` for any lines. A command without output printed
+may print what it likes. Commands that only look (`kubectl get`, `sampan why`, ...) are repeated until they show what is
+expected, for a cluster takes its time; all others are typed once. `$!` stands for a command that fails.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +47,9 @@ def test_scenario(four: Cluster, file: Path, tmp_path: Path) -> None:
     try:
         scenario.play(file, tmp_path, environment, shown)
     finally:
+        for left in tmp_path.glob("*.pid"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(left.read_text()), signal.SIGKILL)
         restore(four, before)
 
 

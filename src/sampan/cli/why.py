@@ -70,7 +70,7 @@ async def scheduling(client: Client, around: Around) -> list[str]:
     pod = state.pod(key(around.object))
     if pod is None:
         return []
-    profile = plugins.default_profile(pod.scheduler)
+    profile = plugins.default_profile()
     try:
         found = explain(profile, state.snapshot, pod)
         if found.feasible or found.at:
