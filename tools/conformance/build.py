@@ -18,6 +18,7 @@ MODULE = "k8s.io/kubernetes"
 # Of each program: the package that it is built from, and the command that builds it.
 PROGRAMS = {
     "agnhost": ("build", f"{MODULE}/test/images/agnhost"),
+    "nnp": ("build", f"{MODULE}/test/images/nonewprivs"),
     "sample-apiserver": ("build", "k8s.io/sample-apiserver"),
     "ginkgo": ("build", "github.com/onsi/ginkgo/v2/ginkgo"),
     "e2e.test": ("test", f"{MODULE}/test/e2e"),

@@ -28,7 +28,7 @@ SOURCES = {
     "nautilus": ("nautilus/html",),
     "kitten": ("kitten/html",),
 }
-PROGRAMS = {"agnhost": "agnhost", "sample-apiserver": "sample-apiserver"}
+PROGRAMS = {"agnhost": "agnhost", "nonewprivs": "nnp", "sample-apiserver": "sample-apiserver"}
 
 
 def wanted(programs: Path) -> dict[str, list[str]]:
