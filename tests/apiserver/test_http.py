@@ -212,6 +212,32 @@ async def test_field_validation(cluster: Cluster) -> None:
         assert "colour" not in orjson.loads(await response.read())
 
 
+async def test_fields_that_a_body_says_twice(cluster: Cluster) -> None:
+    text = orjson.dumps(config_map("a", x="1")).replace(b'"x":"1"', b'"x":"1","x":"2"')
+    status, said = await cluster.ask("POST", f"{MAPS}?fieldValidation=Strict", text)
+    assert status == 400
+    assert 'strict decoding error: duplicate field "data.x"' in said["message"]
+    status, made = await cluster.ask("POST", f"{MAPS}?fieldValidation=Ignore", text)
+    assert (status, made["data"]) == (201, {"x": "2"})
+    patch, media = b'{"data":{"y":"1","y":"2"}}', "application/merge-patch+json"
+    status, said = await cluster.ask("PATCH", f"{MAPS}/a?fieldValidation=Strict", patch, content_type=media)
+    assert (status, "duplicate field" in said["message"]) == (400, True)
+
+
+async def test_openapi_that_did_not_change_is_not_sent_again(cluster: Cluster) -> None:
+    _, roots = await cluster.ask("GET", "/openapi/v3")
+    raw = cluster.raw()
+    for target in (roots["paths"]["apis/batch/v1"]["serverRelativeURL"], "/openapi/v2"):
+        async with await raw.request("GET", target) as response:
+            tag = response.headers["etag"]
+            assert orjson.loads(await response.read())["info"]["title"] == "Kubernetes"
+        async with await raw.request("GET", target, headers={"if-none-match": tag}) as response:
+            assert (response.status, await response.read()) == (304, b"")
+    async with await raw.request("GET", "/openapi/v3/apis/batch/v1?hash=OLD") as response:
+        where = response.headers["location"]
+        assert (response.status, where) == (301, roots["paths"]["apis/batch/v1"]["serverRelativeURL"])
+
+
 async def test_dry_runs_write_nothing(cluster: Cluster) -> None:
     before = cluster.store.revision
     status, made = await cluster.ask("POST", f"{MAPS}?dryRun=All", config_map("a"))

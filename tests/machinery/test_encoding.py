@@ -30,7 +30,9 @@ def test_a_revision_is_spliced_in() -> None:
 
 
 texts = st.text(st.sampled_from('],"name:{}[]\\ managedFields'), max_size=30)
-trees: st.SearchStrategy[Any] = st.recursive(st.just({}), lambda inner: st.dictionaries(texts, inner, max_size=3), max_leaves=8)
+trees: st.SearchStrategy[Any] = st.recursive(
+    st.just({}), lambda inner: st.dictionaries(texts, inner, max_size=3), max_leaves=8
+)
 
 
 @given(trees, texts, texts)

@@ -15,6 +15,7 @@ from sampan.machinery.objects import Object
 
 JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 _ACCEPTED = (JSON, YAML, PROTOBUF)
+_KEY = b'":'
 
 
 async def raw(call: Call) -> bytes:
@@ -35,7 +36,23 @@ async def content(call: Call) -> Object | None:
     if call.request is None:
         return dict(call.content) if isinstance(call.content, dict) else None
     data = await raw(call)
-    return decoded(data, media_type(call)) if data.strip() else None
+    if not data.strip():
+        return None
+    found = decoded(data, media_type(call))
+    note_duplicates(call, data, found)
+    return found
+
+
+def note_duplicates(call: Call, data: bytes, found: Any) -> None:
+    """Note the fields that a JSON text says twice, where it is to be validated; the last one counts."""
+    if call.parameter("fieldValidation") == "Ignore" or data[:1] not in b"{[ \t\r\n":
+        return
+    # Each key is followed by a colon: where as many stand in what was read, none was said twice.
+    if data.count(_KEY) == orjson.dumps(found).count(_KEY):
+        return
+    from sampan.machinery import duplicates
+
+    call.duplicates = duplicates.fields(data)
 
 
 def decoded(data: bytes, kind: str) -> Object:
@@ -116,10 +133,11 @@ def typed(call: Call, obj: Object, kind: Kind) -> Object:
     except schemas.DecodeError as e:
         raise errors.bad_request(f"{begin}{e}") from e
     found.obj.setdefault("metadata", {})
-    if found.unknown:
+    wrong = [*(f'duplicate field "{path}"' for path in call.duplicates), *found.faults]
+    if wrong:
         validation = call.parameter("fieldValidation") or "Warn"
         if validation == "Strict":
-            raise errors.bad_request(f"{begin}strict decoding error: {', '.join(found.faults)}")
+            raise errors.bad_request(f"{begin}strict decoding error: {', '.join(wrong)}")
         if validation == "Warn":
-            call.warnings += [f for f in found.faults if f not in call.warnings]
+            call.warnings += [f for f in wrong if f not in call.warnings]
     return found.obj

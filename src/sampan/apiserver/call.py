@@ -69,6 +69,8 @@ class Call:
     # Why the path leads nowhere, told only to those who may ask for it.
     fault: ApiError | None = None
     warnings: list[str] = field(default_factory=list)
+    # The fields that the body says twice.
+    duplicates: list[str] = field(default_factory=list)
     # What admission notes for the audit log, by its key.
     annotations: dict[str, str] = field(default_factory=dict)
     # What admission reserved, such as an address, is given back by these where the write does not happen.

@@ -69,14 +69,25 @@ class OpenApi:
 
     async def _document(self, call: Call, root: str) -> Response:
         url = self._url(root)
+        digest = url.partition("hash=")[2]
+        asked = call.parameter("hash")
+        if asked and asked != digest:
+            return Response(301, b"", {"location": url})
+        headers = {
+            "content-type": "application/json",
+            "vary": "accept, accept-encoding",
+            "etag": f'"{digest}"',
+        }
+        if asked:
+            headers["cache-control"] = "public, immutable"
+        if f'"{digest}"' in call.headers.get("if-none-match", ""):
+            return Response(304, b"", headers)
         if url not in self._documents:
             made = await asyncio.to_thread(_made, self._kinds.kinds, root)
             stale = f"{url.partition('?')[0]}?"
             self._documents = {u: d for u, d in self._documents.items() if not u.startswith(stale)}
             self._documents[url] = made
-        data, headers = self._documents[url], {"content-type": "application/json", "vary": "accept-encoding"}
-        if "hash" in call.query:
-            headers["cache-control"] = "public, immutable"
+        data = self._documents[url]
         if "gzip" in call.headers.get("accept-encoding", ""):
             return Response(200, data, {**headers, "content-encoding": "gzip"})
         return Response(200, await asyncio.to_thread(zlib.decompress, data, 31), headers)

@@ -47,7 +47,7 @@ async def change_of(call: Call, kind: Kind) -> Callable[[Object], Object]:
     media = bodies.media_type(call)
     if media not in ACCEPTED or media == APPLY_PATCH:
         raise errors.unsupported_media(media, ACCEPTED)
-    patch: Any = call.content if call.request is None else bodies.json(await bodies.raw(call))
+    patch: Any = call.content if call.request is None else await _read(call, media)
     if media == JSON_PATCH and isinstance(patch, list) and len(patch) > MOST_OPERATIONS:
         raise errors.too_large(f"{MOST_OPERATIONS} operations in a JSON patch")
     if media != JSON_PATCH and not isinstance(patch, dict):
@@ -70,6 +70,14 @@ async def change_of(call: Call, kind: Kind) -> Callable[[Object], Object]:
         return found
 
     return apply
+
+
+async def _read(call: Call, media: str) -> Any:
+    data = await bodies.raw(call)
+    patch = bodies.json(data)
+    if media != JSON_PATCH:
+        bodies.note_duplicates(call, data, patch)
+    return patch
 
 
 def _does_not_apply(why: str) -> ApiError:

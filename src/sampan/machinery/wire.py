@@ -48,8 +48,8 @@ def field(number: int, data: bytes) -> bytes:
     return _tag(number, _BYTES) + sized(data)
 
 
-def message(name: str, obj: dict[str, Any]) -> bytes:
-    """An object as the message of that full name. Raises ProtobufError for values that do not fit."""
+def message(name: str, obj: Any) -> bytes:
+    """A value of JSON as the message of that full name. Raises ProtobufError for values that do not fit."""
     try:
         return _writer(name)(obj)
     except (TypeError, ValueError, AttributeError, KeyError, struct.error) as e:
