@@ -85,20 +85,19 @@ class PodInfo:
     @cached_property
     def host_ports(self) -> tuple[Port, ...]:
         """The ports of its node that the pod takes: those of containers, and of sidecars before them."""
-        containers = [*(self.spec.get("containers") or ()), *(self.spec.get("initContainers") or ())]
-        if not any(container.get("ports") for container in containers):
-            return ()
         sidecars = [c for c in self.spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
-        return tuple(
-            (port.get("protocol") or "TCP", port.get("hostIP") or ALL_ADDRESSES, port["hostPort"])
-            for container in (*sidecars, *(self.spec.get("containers") or ()))
-            for port in container.get("ports") or ()
-            if (port.get("hostPort") or 0) > 0
-        )
+        found = []
+        for container in (*sidecars, *(self.spec.get("containers") or ())):
+            for port in container.get("ports") or ():
+                if number := port.get("hostPort") or 0:
+                    found.append((port.get("protocol") or "TCP", port.get("hostIP") or ALL_ADDRESSES, number))
+        return tuple(found)
 
     @cached_property
     def claims(self) -> tuple[Key, ...]:
         """The PersistentVolumeClaims that the pod names (those of ephemeral volumes are not among them)."""
+        if not self.spec.get("volumes"):
+            return ()
         return tuple(
             Key(self.namespace, volume["persistentVolumeClaim"]["claimName"])
             for volume in self.spec.get("volumes") or ()
@@ -112,6 +111,8 @@ class PodInfo:
     @cached_property
     def has_affinity(self) -> bool:
         """Whether the pod has affinity or anti-affinity to pods, required or preferred."""
+        if not self.spec.get("affinity"):
+            return False
         return self._affinity("podAffinity") is not None or self._affinity("podAntiAffinity") is not None
 
     @cached_property
