@@ -38,16 +38,21 @@ SHAPES = {"4 cpu, 32 Gi": [(4, 32)], "three shapes": [(4, 32), (4, 16), (8, 32)]
 
 def run() -> list[Row]:
     rows = []
+    everything = [0, 0]
     for shapes in SHAPES:
         sequence = together = 0
         for mix in MIXES:
             for seed in SEEDS:
                 objects = workload(mix, shapes, seed)
-                one, all_ = in_sequence(objects), planned(objects)
+                one, (all_, least) = in_sequence(objects), planned(objects)
                 sequence, together = sequence + one, together + all_
                 saved = f"{100 * (1 - all_ / one):.1f} % fewer"
                 name = f"{mix}, {shapes}, seed {seed}: nodes for 1,000 pods"
-                rows.append(Row(name, f"{all_}, {saved}", peer=f"{one} in sequence"))
+                rows.append(
+                    Row(
+                        name, f"{all_}, {saved} (no plan needs fewer than {least})", peer=f"{one} in sequence"
+                    )
+                )
         total = f"{100 * (1 - together / sequence):.1f} % fewer"
         rows.append(
             Row(
@@ -57,6 +62,11 @@ def run() -> list[Row]:
                 reach="8 % fewer",
             )
         )
+        everything = [everything[0] + sequence, everything[1] + together]
+    saved = f"{100 * (1 - everything[1] / everything[0]):.1f} % fewer"
+    rows.append(
+        Row("everything", f"{everything[1]}, {saved}", peer=f"{everything[0]} in sequence", reach="8 % fewer")
+    )
     return rows
 
 
@@ -112,10 +122,11 @@ def _placer(state: cluster.ClusterState) -> Any:
     return Placer(state.snapshot)
 
 
-def planned(objects: list[Object]) -> int:
+def planned(objects: list[Object]) -> tuple[int, int]:
+    """The nodes in use by the plan, and a bound from below."""
     state = cluster.of(objects)
     wish = Wish(FEWEST_NODES, SECONDS)
     plan = asyncio.run(make(plugins.default_profile(), state.snapshot, state.waiting.values(), wish))
     assert not plan.failed
     assert not plan.trouble, plan.trouble
-    return plan.used[1]
+    return plan.used[1], plan.least

@@ -13,6 +13,7 @@ SUBCOMMANDS = {
     "evaluate": ("evaluate", "verdicts and scores of cases from stdin, one JSON a line"),
     "explain": ("explain", "for one pod, every verdict and score, and what would make it fit"),
     "batch": ("batch", "place all waiting pods together, and show the plan; --apply binds them"),
+    "what-if": ("what_if", "play other pods, another configuration, more nodes; nothing is written"),
 }
 
 
