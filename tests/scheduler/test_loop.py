@@ -34,7 +34,7 @@ async def test_a_pod_that_fits_nowhere_is_told_so_and_waits_for_room() -> None:
         found = scheduled(await c.admin.get("pods", "second", "default"))
         assert found["reason"] == "Unschedulable"
         assert found["message"] == (
-            "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: "
+            "0/1 nodes are available: 1 Insufficient cpu. preemption: "
             "0/1 nodes are available: 1 No preemption victims found for incoming pod."
         )
         await c.admin.delete("pods", "first", "default")

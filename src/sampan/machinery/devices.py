@@ -1,6 +1,7 @@
 """Devices of ResourceSlices as CEL selectors see them, and how the names of requests are written.
 
-A selector's only variable is `device`: `device.driver`, `device.attributes["domain"].name`, `device.capacity["domain"].name`.
+A selector's only variable is `device`: `device.driver`, `device.attributes["domain"].name`,
+`device.capacity["domain"].name`.
 A name without a domain belongs to the driver's own.
 
 Source: KEP-4381; k8s.io/dynamic-resource-allocation/cel (compile.go).
