@@ -127,3 +127,19 @@ def test_unbound_is_the_pod_before_it_had_a_node() -> None:
     placed = cluster.pods_of([pod("web", on="a")])[0]
     assert unbound(placed).node == ""
     assert placed.node == "a"
+
+
+def test_what_making_room_would_come_to() -> None:
+    low = pod("low", on="a", cpu="4")
+    state = cluster.of([node("a"), node("b", labels={"zone": "x"}, cpu="1"), low, pod("web", cpu="3", priority=5)])
+    assert asked(state, "web").message() == (
+        "0/2 nodes are available: 2 Insufficient cpu. "
+        "preemption: found a potential placement for pod on node a, preempting 1 victims"
+    )
+    state = cluster.of([node("a"), low, pod("web", cpu="3")])
+    assert asked(state, "web").message() == (
+        "0/1 nodes are available: 1 Insufficient cpu. "
+        "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+    )
+    state = cluster.of([node("a"), pod("web", cpu="3", nodeSelector={"zone": "x"}, preemptionPolicy="Never")])
+    assert asked(state, "web").message().endswith("preemption: not eligible due to preemptionPolicy=Never.")

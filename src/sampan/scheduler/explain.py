@@ -6,18 +6,21 @@ looked at as if it were not there. Nothing is written; the snapshot is left as i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sampan.scheduler import gang
-from sampan.scheduler.cluster import GROUPS
+from sampan.scheduler import gang, preemption
+from sampan.scheduler.cluster import BUDGETS, GROUPS
 from sampan.scheduler.decide import Cycle, Decision, SchedulingError, histogram
-from sampan.scheduler.framework import Code, NodeScore, PreFiltered, Status
+from sampan.scheduler.framework import Code, NodeScore, PreFiltered, Status, unresolvable
 from sampan.scheduler.nodes import NodeInfo
 from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.profiles import Profile
 from sampan.scheduler.snapshot import Snapshot
+
+# Making room is tried on so many nodes, at most.
+MOST_TRIED = 100
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ class Explanation:
     refused: dict[str, Status] = field(default_factory=dict)
     held: str = ""
     at: str = ""
+    # What making room would come to, where no node fits.
+    preemption: str = ""
 
     @property
     def feasible(self) -> list[str]:
@@ -67,19 +72,27 @@ class Explanation:
             if decision.rejected is None or status.code is Code.UNRESOLVABLE:
                 decision.rejected = status.of(plugin)
         decision.statuses = {n.node: next(iter(n.refusals.values())) for n in self.nodes if n.refusals}
-        return decision.message(preemption(decision))
+        return decision.message(self.preemption)
 
 
-def preemption(decision: Decision) -> str:
-    """What DefaultPreemption adds where removing pods would not help, as far as that is known without trying."""
-    if decision.rejected or not decision.nodes:
-        hopeless = decision.nodes
-    else:
-        hopeless = sum(1 for s in decision.statuses.values() if s.code is Code.UNRESOLVABLE)
-    if not hopeless or hopeless < decision.nodes:
+def making_room(cycle: Cycle, statuses: Mapping[str, Status]) -> str:
+    """What DefaultPreemption would say; nothing of clusters so large that trying takes long."""
+    pod, nodes = cycle.pod, cycle.snapshot.nodes
+    if reason := preemption.is_eligible(pod, statuses.get(pod.nominated), nodes):
+        return f"preemption: {reason}"
+    hopeful = [nodes[n] for n, status in statuses.items() if status.code is Code.UNSCHEDULABLE]
+    if len(hopeful) > MOST_TRIED or not nodes:
         return ""
-    told = f"{hopeless} Preemption is not helpful for scheduling"
-    return f"preemption: 0/{decision.nodes} nodes are available: {told}."
+    budgets = list(cycle.snapshot.list(BUDGETS))
+    tried = {node.name: preemption.victims_on(cycle, node, budgets) for node in hopeful}
+    found = [c for c in tried.values() if isinstance(c, preemption.Candidate)]
+    if found:
+        best = preemption.best(found)
+        where = f"found a potential placement for pod on node {best.node}"
+        return f"preemption: {where}, preempting {len(best.victims)} victims"
+    refused = [s for s in tried.values() if isinstance(s, Status)]
+    why = histogram(refused, unresolvable(preemption.NOT_HELPFUL), len(nodes) - len(refused))
+    return f"preemption: 0/{len(nodes)} nodes are available: {why}."
 
 
 @contextmanager
@@ -135,7 +148,10 @@ def _explain(profile: Profile, snapshot: Snapshot, pod: PodInfo) -> Explanation:
         found.score = scores.get(found.node)
     scored = [p.name for p in profile.score if p.name not in cycle.skipped_scores] if feasible else []
     weights = {name: profile.weights.get(name, 1) for name in scored}
-    return Explanation(pod, nodes, tuple(p.name for p in asked), tuple(scored), weights, refused)
+    result = Explanation(pod, nodes, tuple(p.name for p in asked), tuple(scored), weights, refused)
+    if not feasible:
+        result.preemption = making_room(cycle, {n.node: next(iter(n.refusals.values())) for n in nodes})
+    return result
 
 
 def ask_pre_filters(cycle: Cycle) -> dict[str, Status]:
