@@ -182,9 +182,9 @@ def broken(events: Sequence[Seen], operations: Iterable[Operation], since: int, 
     written = [op for op in operations if op.verb in ("create", "update", "delete")]
     for op in written:
         if op.outcome == "ok" and op.revision and since < op.revision <= until:
-            event = seen.get(op.revision)
-            if event is None or (event.key, event.value) != (op.key, op.value):
-                faults.append(f"{op} was seen as {event}")
+            shown = seen.get(op.revision)
+            if shown is None or (shown.key, shown.value) != (op.key, op.value):
+                faults.append(f"{op} was seen as {shown}")
     values = {(op.key, op.value) for op in written if op.outcome in ("ok", "unknown")}
     faults += [
         f"{e} was never written" for e in events if e.type != "DELETED" and (e.key, e.value) not in values
