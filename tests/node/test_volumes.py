@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime
 import os
 import stat
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.node.nodes import Cluster, pod, ready
 
 from sampan.host import mounts
+from sampan.machinery import conditions, times
 from sampan.machinery.objects import Object
 from sampan.node.volumes import ownership, payload, subpath
 
@@ -318,3 +324,114 @@ def test_a_reader_never_sees_half_of_a_change(tmp_path: Path) -> None:
 def test_payloads_stay_in_their_directory(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError):
         payload.write(tmp_path, {name: payload.File(b"", 0o644)})
+
+
+# Certificates
+
+
+def certificate(name: str, public: Any = None, authority: bool = True) -> str:
+    """A certificate in PEM, of a new key or for `public`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(public or key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(hours=24))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+    )
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def bundle(name: str, text: str, **labels: str) -> Object:
+    signer = {"signerName": "example.com/ca"} if ":" in name else {}
+    return {
+        "apiVersion": "certificates.k8s.io/v1",
+        "kind": "ClusterTrustBundle",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {**signer, "trustBundle": text},
+    }
+
+
+@pytest.mark.root
+async def test_trust_bundles_are_projected_and_follow_their_source(cluster: Cluster) -> None:
+    one, two = certificate("one"), certificate("two")
+    kind = "clustertrustbundles.certificates.k8s.io"
+    for made in (
+        bundle("plain", one),
+        bundle("example.com:ca:a", one, live="yes"),
+        bundle("example.com:ca:b", two + one, live="yes"),
+        bundle("example.com:ca:c", certificate("three"), live="no"),
+    ):
+        await cluster.admin.create(kind, made)
+    selected = {"signerName": "example.com/ca", "labelSelector": {"matchLabels": {"live": "yes"}}}
+    sources = [
+        {"clusterTrustBundle": {"name": "plain", "path": "plain.pem"}},
+        {"clusterTrustBundle": {"name": "none", "path": "none.pem", "optional": True}},
+        {"clusterTrustBundle": {**selected, "path": "all.pem"}},
+    ]
+    await cluster.start()
+    await cluster.create(
+        pod(
+            "web",
+            {"name": "main", "volumeMounts": [mount("ca", "/ca", readOnly=True)]},
+            volumes=[{"name": "ca", "projected": {"sources": sources}}],
+        )
+    )
+    await cluster.until("web", ready)
+    path = mounted(cluster, "/ca")
+    assert (path / "plain.pem").read_text() == one
+    assert (path / "none.pem").read_text() == ""
+    assert (path / "all.pem").read_text() == one + two
+    await cluster.admin.patch(kind, "plain", "", {"spec": {"trustBundle": two}})
+    await until(lambda: (path / "plain.pem").read_text() == two)
+    await cluster.admin.delete("pods", "web", "default")
+    await cluster.gone("web")
+
+
+async def sign(cluster: Cluster) -> None:
+    """Plays the signer: the first request gets its certificate."""
+    kind = "podcertificaterequests.certificates.k8s.io"
+    async for change in cluster.admin.watch(kind, "default"):
+        if change.type != "ADDED":
+            continue
+        request = change.object
+        asked = x509.load_der_x509_csr(base64.b64decode(request["spec"]["stubPKCS10Request"]))
+        assert asked.is_signature_valid
+        now = time.time()
+        issued = conditions.new("Issued", "True", "Issued", "", now)
+        status = {
+            "conditions": [issued],
+            "certificateChain": certificate("web", asked.public_key(), authority=False),
+            "notBefore": times.time(now),
+            "beginRefreshAt": times.time(now + 12 * 3600),
+            "notAfter": times.time(now + 24 * 3600),
+        }
+        name = request["metadata"]["name"]
+        await cluster.admin.patch(kind, name, "default", {"status": status}, subresource="status")
+        return
+
+
+@pytest.mark.root
+async def test_a_pod_gets_a_key_and_the_certificate_of_the_signer_that_it_names(cluster: Cluster) -> None:
+    await cluster.start()
+    signing = asyncio.create_task(sign(cluster))
+    source = {"signerName": "example.com/pods", "keyType": "ED25519", "credentialBundlePath": "pod.pem"}
+    await cluster.create(
+        pod(
+            "web",
+            {"name": "main", "volumeMounts": [mount("id", "/id", readOnly=True)]},
+            volumes=[{"name": "id", "projected": {"sources": [{"podCertificate": source}]}}],
+        )
+    )
+    await cluster.until("web", ready)
+    await signing
+    text = (mounted(cluster, "/id") / "pod.pem").read_bytes()
+    key = serialization.load_pem_private_key(text, None)
+    assert x509.load_pem_x509_certificate(text).public_key() == key.public_key()
+    await cluster.admin.delete("pods", "web", "default")
+    await cluster.gone("web")

@@ -34,6 +34,9 @@ _ALWAYS: dict[str, tuple[str, ...]] = {
     "subjectaccessreviews.authorization.k8s.io": ("create",),
     "localsubjectaccessreviews.authorization.k8s.io": ("create",),
     "certificatesigningrequests.certificates.k8s.io": (*_READ, "create"),
+    "clustertrustbundles.certificates.k8s.io": _READ,
+    # For which pod, is for admission to see.
+    "podcertificaterequests.certificates.k8s.io": ("create",),
 }
 _WRITE = ("get", "create", "update", "patch", "delete")
 # Subresources it may write; that the pod or node is its own is for admission (`node_restriction`) to see.
@@ -95,6 +98,8 @@ class NodeRules:
                 return asked.name == node and asked.verb in (*_READ, "delete")
             case "pods":
                 return asked.verb in _READ and (asked.node == node or await self._runs(node, asked))
+            case "podcertificaterequests.certificates.k8s.io":
+                return asked.verb in ("list", "watch") and asked.node == node
             case "leases.coordination.k8s.io":
                 return (
                     asked.namespace == "kube-node-lease" and asked.verb in _WRITE and asked.name in (node, "")

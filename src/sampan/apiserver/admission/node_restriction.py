@@ -43,6 +43,8 @@ async def validate(server: ApiServer, call: Call, obj: Object | None, old: Objec
             _node(call, node, obj, old)
         case "pods":
             _pod(call, node, obj, old)
+        case "podcertificaterequests.certificates.k8s.io" if obj is not None:
+            await _certificate_request(server, call, node, obj)
         case "leases.coordination.k8s.io":
             if call.namespace != "kube-node-lease" or call.name != node:
                 raise _no(call, "can only access node lease with the same name as the requesting node")
@@ -85,6 +87,19 @@ def _pod(call: Call, node: str, obj: Object | None, old: Object | None) -> None:
     elif get(old, "spec.nodeName") != node:
         what = "delete" if obj is None else "update status for"
         raise _no(call, f'node "{node}" can only {what} pods with spec.nodeName set to itself')
+
+
+async def _certificate_request(server: ApiServer, call: Call, node: str, obj: Object) -> None:
+    """A node asks for certificates only for pods that run on it, as who they are (KEP-4317)."""
+    spec = obj["spec"]
+    if spec.get("nodeName") != node:
+        raise _no(call, f'node "{node}" can only request certificates with spec.nodeName set to itself')
+    record = await server.store.get(f"/core/pods/{call.namespace}/{spec.get('podName', '')}")
+    pod = server.decoded(record) if record else {}
+    account = get(pod, "spec.serviceAccountName", "default")
+    told = (node, spec.get("podUID"), spec.get("serviceAccountName"))
+    if (get(pod, "spec.nodeName"), get(pod, "metadata.uid"), account) != told:
+        raise _no(call, f'pod "{spec.get("podName", "")}" does not run on node "{node}" as the request says')
 
 
 def _no(call: Call, why: str) -> ApiError:

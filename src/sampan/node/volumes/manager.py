@@ -33,8 +33,10 @@ from sampan.node.volumes import (
     subpath,
 )
 from sampan.node.volumes.place import Place, VolumeError
+from sampan.node.volumes.pod_certificates import Credentials, PodCertificates
 from sampan.node.volumes.references import Name, References
 from sampan.node.volumes.tokens import Tokens
+from sampan.node.volumes.trust_bundles import TrustBundles
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +73,19 @@ class _Live:
 class Volumes:
     """`appeared` is called with a pod's uid when something changed that its volumes come from."""
 
-    def __init__(self, client: Client, root: Path, local: Path, allocatable: dict[str, str]):
+    def __init__(
+        self,
+        client: Client,
+        root: Path,
+        local: Path,
+        allocatable: dict[str, str],
+        node: Callable[[], Object] = dict,
+    ):
         self._client, self._root, self._local, self._allocatable = client, root, local, allocatable
         self._references = References(client, self._changed)
         self._tokens = Tokens(client)
+        self._bundles = TrustBundles(client, self._bundles_changed)
+        self._certificates = PodCertificates(client, node)
         self._live: dict[str, _Live] = {}
         self._due = asyncio.Event()
         self._stale: set[str] = set()
@@ -128,8 +139,23 @@ class Volumes:
         async def token(audience: str, seconds: int) -> tuple[str, float]:
             return await self._tokens.token(pod, audience, seconds)
 
+        async def certificate(source: Object) -> Credentials:
+            return await self._certificates.get(pod, name, source)
+
         path = self._root / "pods" / uid / "volumes" / f"kubernetes.io~{kind}" / name
-        return Place(pod, name, source, path, lookup, token, get, self._allocatable, self._local)
+        return Place(
+            pod=pod,
+            name=name,
+            source=source,
+            path=path,
+            lookup=lookup,
+            token=token,
+            bundles=self._bundles.text,
+            certificate=certificate,
+            get=get,
+            allocatable=self._allocatable,
+            local=self._local,
+        )
 
     # Keeping them up to date.
 
@@ -144,6 +170,12 @@ class Volumes:
         kind, namespace, referenced = name
         for uid, live in self._live.items():
             if live.pod["metadata"]["namespace"] == namespace and (kind, referenced) in _names(live.pod):
+                self._mark(uid)
+                self.appeared(uid)
+
+    def _bundles_changed(self) -> None:
+        for uid, live in self._live.items():
+            if _projects(live.pod, "clusterTrustBundle"):
                 self._mark(uid)
                 self.appeared(uid)
 
@@ -245,11 +277,13 @@ class Volumes:
         self._live.pop(uid, None)
         self._references.release(uid)
         self._tokens.forget(uid)
+        self._certificates.forget(uid)
         directory = self._root / "pods" / uid
         await asyncio.to_thread(remove, directory / "volume-subpaths", directory / "volumes")
 
     async def close(self) -> None:
         await self._references.close()
+        await self._bundles.close()
 
 
 def _image(m: Object, image: str, values: Mapping[str, str]) -> Any:
@@ -277,6 +311,12 @@ def _names(pod: Object) -> set[tuple[str, str]]:
         if sort in volume
         for found in module.references(volume[sort])
     }
+
+
+def _projects(pod: Object, source: str) -> bool:
+    """Whether any volume of the pod has a projected source of that sort."""
+    volumes = pod["spec"].get("volumes") or ()
+    return any(source in part for v in volumes for part in (v.get("projected") or {}).get("sources") or ())
 
 
 def _is_read_only(pod: Object, name: str) -> bool:

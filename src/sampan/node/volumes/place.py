@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sampan.machinery.objects import Object
+from sampan.node.volumes.pod_certificates import Credentials
 
 
 class VolumeError(Exception):
@@ -33,6 +34,10 @@ class Place:
     lookup: Lookup
     # Of (service account, audience, seconds): a token and when to renew it, in seconds since the epoch.
     token: Callable[[str, int], Awaitable[tuple[str, float]]]
+    # Of a ClusterTrustBundleProjection: the certificates in PEM, or None where nothing matches.
+    bundles: Callable[[Object], Awaitable[str | None]]
+    # Of a PodCertificateProjection: key and certificates. Raises CertificateError.
+    certificate: Callable[[Object], Awaitable[Credentials]]
     get: Callable[[str, str, str], Awaitable[Object]]
     allocatable: dict[str, str]
     # The directory of the volumes that the local-path provisioner hands out.

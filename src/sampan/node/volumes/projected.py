@@ -31,6 +31,12 @@ async def files(place: Place) -> tuple[Files, float | None]:
             made, renew = await sources.token_files(place, source["serviceAccountToken"], mode)
             found |= made
             renewals.append(renew)
+        elif "clusterTrustBundle" in source:
+            found |= await sources.bundle_files(place, source["clusterTrustBundle"], mode)
+        elif "podCertificate" in source:
+            made, renew = await sources.certificate_files(place, source["podCertificate"], mode)
+            found |= made
+            renewals.append(renew)
         else:
             raise place.error(f"projected source {', '.join(source)} is not supported by this node")
     return found, min(renewals, default=None)

@@ -9,6 +9,7 @@ from sampan.machinery.objects import Object
 from sampan.node import downward, pods
 from sampan.node.volumes.payload import File, Files
 from sampan.node.volumes.place import Place
+from sampan.node.volumes.pod_certificates import CertificateError
 
 DEFAULT_MODE = 0o644
 TITLES = {"configmaps": "configmap", "secrets": "secret"}
@@ -84,3 +85,37 @@ async def token_files(place: Place, source: Object, mode: int) -> tuple[Files, f
     if owner is not None or place.group is not None:
         mode = 0o600
     return {source["path"]: File(text.encode(), mode, owner)}, renew
+
+
+async def bundle_files(place: Place, source: Object, mode: int) -> Files:
+    """The file of the certificates of the authorities chosen. Raises VolumeError."""
+    text = await place.bundles(source)
+    if text is None:
+        if not source.get("optional"):
+            raise place.error(_no_bundle(source))
+        text = ""
+    return {source["path"]: File(text.encode(), mode)}
+
+
+def _no_bundle(source: Object) -> str:
+    if "name" in source:
+        return f'clustertrustbundle.certificates.k8s.io "{source["name"]}" not found'
+    return f"combination of signerName {source.get('signerName')!r} and labelSelector matched zero ClusterTrustBundles"
+
+
+async def certificate_files(place: Place, source: Object, mode: int) -> tuple[Files, float]:
+    """The pod's key and certificates, in one file or in two, and when to renew them. Raises VolumeError."""
+    try:
+        found = await place.certificate(source)
+    except CertificateError as e:
+        raise place.error(str(e)) from e
+    owner = token_owner(place.pod)
+    if owner is not None or place.group is not None:
+        mode = 0o600
+    chain = found.chain.encode()
+    parts = {
+        source.get("credentialBundlePath"): found.key + chain,
+        source.get("keyPath"): found.key,
+        source.get("certificateChainPath"): chain,
+    }
+    return {path: File(data, mode, owner) for path, data in parts.items() if path}, found.renew
