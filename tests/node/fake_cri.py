@@ -151,6 +151,7 @@ class FakeCri:
             annotations=r.config.annotations,
             mounts=r.config.mounts,
             log_path=str(log),
+            resources=messages.ContainerResources(linux=r.config.linux.resources),
         )
         self._poke()
         return messages.CreateContainerResponse(container_id=id)
@@ -197,6 +198,10 @@ class FakeCri:
 
     async def _ContainerStatus(self, r: Any) -> Any:
         return messages.ContainerStatusResponse(status=self._container(r.container_id))
+
+    async def _UpdateContainerResources(self, r: Any) -> Any:
+        self._container(r.container_id).resources.linux.CopyFrom(r.linux)
+        return messages.UpdateContainerResourcesResponse()
 
     async def _ExecSync(self, r: Any) -> Any:
         code = self.exec_exit.get(r.cmd[0], 0)

@@ -193,7 +193,7 @@ class Writer:
         await self._server.admission.mutate(call, obj, old)
         if kind.prepare:
             kind.prepare(obj, old, call.subresource)
-        found = kind.validate(obj, old)
+        found = kind.validators.get(call.subresource, kind.validate)(obj, old)
         if found:
             raise errors.invalid(kind, obj["metadata"].get("name", ""), found)
         await self._server.admission.validate(call, obj, old)

@@ -36,6 +36,7 @@ def validate(spec: Object, path: str) -> list[Invalid]:
                 found.append(faults.duplicate(f"{at}.name", container["name"]))
             seen.add(container.get("name", ""))
             found += _container(container, at, mountable)
+            found += _resize_policy(container, f"{at}.resizePolicy", spec.get("restartPolicy"))
             found += _claims(container, at, claims)
             found += _life(container, at, field)
     return found + _host_ports(spec["containers"], f"{path}.containers")
@@ -203,6 +204,22 @@ def resources(found_resources: Object, path: str) -> list[Invalid]:
         elif least != most and name not in _RESOURCES:
             text = f"must be equal to {name} limit of {limits[name]}"
             found.append(faults.invalid(f"{path}.requests", requests[name], text))
+    return found
+
+
+def _resize_policy(container: Object, path: str, restart: str | None) -> list[Invalid]:
+    found: list[Invalid] = []
+    seen: set[str] = set()
+    for index, policy in enumerate(container.get("resizePolicy") or ()):
+        name, action = policy.get("resourceName") or "", policy.get("restartPolicy") or ""
+        if name in seen:
+            found.append(faults.duplicate(f"{path}[{index}]", name))
+        seen.add(name)
+        found += faults.one_of(path, name, ("cpu", "memory"), needed=True)
+        found += faults.one_of(path, action, ("NotRequired", "RestartContainer"), needed=True)
+        if restart == "Never" and action != "NotRequired":
+            text = "must be 'NotRequired' when pod `restartPolicy` is 'Never'"
+            found.append(faults.invalid(path, action, text))
     return found
 
 

@@ -8,7 +8,7 @@ a status write all else), and counts `metadata.generation`. `validate` returns e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sampan.machinery.objects import Object
@@ -90,6 +90,10 @@ class Kind:
     subresources: tuple[str, ...] = ()
     default: Callable[[Object], None] = _nothing
     validate: Callable[[Object, Object | None], list[Invalid]] = _no_faults
+    # What validates writes of a subresource, where that is not `validate`.
+    validators: Mapping[str, Callable[[Object, Object | None], list[Invalid]]] = field(
+        default_factory=dict, hash=False
+    )
     prepare: Callable[[Object, Object | None, str], None] | None = None
     columns: tuple[Column, ...] = ()
     fields: Callable[[Object], Mapping[str, str]] = _no_fields

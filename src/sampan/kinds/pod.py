@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sampan.kinds import metadata, pod_defaults, pod_spec, pod_update, strategy
+from sampan.kinds import metadata, pod_defaults, pod_resize, pod_spec, pod_update, strategy
 from sampan.kinds.kind import Invalid, Kind
 from sampan.kinds.pod_columns import COLUMNS
 from sampan.machinery.objects import Object, get
@@ -22,6 +22,8 @@ def _prepare(obj: Object, old: Object | None, subresource: str) -> None:
         return
     if subresource == "ephemeralcontainers":
         obj["spec"] = {**old["spec"], "ephemeralContainers": get(obj, "spec.ephemeralContainers", [])}
+    elif subresource == "resize":
+        pod_resize.prepare(obj, old)
     elif subresource != "status":
         _keep_ephemeral(obj["spec"], old["spec"])
     strategy.counted(obj, old, subresource)
@@ -71,6 +73,7 @@ KIND = Kind(
         "log",
         "portforward",
         "proxy",
+        "resize",
         "status",
     ),
     columns=COLUMNS,
@@ -78,4 +81,5 @@ KIND = Kind(
     default=_default,
     prepare=_prepare,
     validate=metadata.checked(_validate),
+    validators={"resize": metadata.checked(pod_resize.validate)},
 )

@@ -20,6 +20,7 @@ class Subresource(NamedTuple):
 _SAME = {
     "status": ("get", "patch", "update"),
     "ephemeralcontainers": ("get", "patch", "update"),
+    "resize": ("get", "patch", "update"),
     "approval": ("get", "patch", "update"),
     "finalize": ("update",),
     "log": ("get",),

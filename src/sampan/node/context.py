@@ -38,6 +38,8 @@ class Context:
     allocatable: dict[str, str]
     clock: Callable[[], float]
     admit: Callable[[Object], Awaitable[Refusal | None]]
+    # Why the node does not give a running pod what its spec says now.
+    resizable: Callable[[Object], Awaitable[Refusal | None]]
 
     def pod_directory(self, uid: str) -> Path:
         return self.root / "pods" / uid

@@ -21,7 +21,7 @@ from sampan.client.watching import follow
 from sampan.host.cgroups import Cgroups
 from sampan.machinery.cri import Cri, CriError
 from sampan.machinery.objects import Object
-from sampan.node import admission, etc, eviction, garbage, machine, node_object
+from sampan.node import admission, etc, eviction, garbage, machine, node_object, resize
 from sampan.node.cgroups import PodCgroups
 from sampan.node.configs import Host
 from sampan.node.context import Context
@@ -91,7 +91,7 @@ class Kubelet:
             client=client,
             runtime=self.runtime,
             images=Images(self.runtime),
-            volumes=Volumes(client, root, volumes, allocatable),
+            volumes=Volumes(client, root, volumes, allocatable, lambda: self.registration.node),
             services=Services(client),
             events=Recorder(client, "kubelet", name),
             cgroups=PodCgroups(cgroups, cgroup),
@@ -101,6 +101,7 @@ class Kubelet:
             allocatable=allocatable,
             clock=time.time,
             admit=self._admit,
+            resizable=self._resizable,
         )
         self.context.volumes.appeared = self._wake
         self.workers: dict[str, Worker] = {}
@@ -195,6 +196,13 @@ class Kubelet:
         if refused and refused[0] == admission.AFFINITY:
             return admission.refusal(pod, others, await self.client.get("nodes", self.name))
         return refused
+
+    async def _resizable(self, pod: Object) -> admission.Refusal | None:
+        """Whether the node has room for what a running pod wants now."""
+        uid = pod["metadata"]["uid"]
+        others = [w.pod for w in self.workers.values() if w.uid != uid and w.takes_room]
+        node = self.registration.node or await self.client.get("nodes", self.name)
+        return resize.verdict(pod, others, node)
 
     def _wake(self, uid: str) -> None:
         if uid in self.workers:

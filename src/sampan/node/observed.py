@@ -32,6 +32,8 @@ class Container:
     hash: str = ""
     log_path: str = ""
     user: tuple[int, int, tuple[int, ...]] | None = None
+    # CPU shares, CPU quota and memory limit in bytes, as they are in effect; None where the runtime does not say.
+    resources: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Observed:
 def container(status: Any, sandbox: str) -> Container:
     """From a CRI ContainerStatus."""
     linux = status.user.linux if status.HasField("user") else None
+    held = status.resources.linux if status.HasField("resources") else None
     return Container(
         id=status.id,
         name=status.labels.get(names.CONTAINER_NAME) or status.metadata.name,
@@ -97,6 +100,7 @@ def container(status: Any, sandbox: str) -> Container:
         hash=status.annotations.get(names.HASH, ""),
         log_path=status.log_path,
         user=(linux.uid, linux.gid, tuple(linux.supplemental_groups)) if linux else None,
+        resources=(held.cpu_shares, held.cpu_quota, held.memory_limit_in_bytes) if held else None,
     )
 
 

@@ -15,6 +15,7 @@ from sampan.node import pods, resources
 from sampan.node.decide import Probed
 from sampan.node.eviction import EVICTED
 from sampan.node.observed import Container, Observed
+from sampan.node.resize import Resizing
 
 LOST = "The container could not be located when the pod was terminated"
 
@@ -36,6 +37,7 @@ class Known:
     ended: bool = False
     end: tuple[str, str] = ("", "")
     messages: Mapping[str, str] = field(default_factory=dict)
+    resizing: Resizing = field(default_factory=Resizing)
 
 
 def status(k: Known) -> Object:
@@ -146,7 +148,7 @@ def _container(k: Known, c: Object, *, initial: bool = False) -> Object:
         before := old.get("state", {}).get("terminated") or old.get("lastState", {}).get("terminated")
     ):
         found["lastState"] = {"terminated": before}
-    return found | _extras(c, newest if running else None)
+    return found | _extras(k, c, newest if running else None)
 
 
 def _succeeded(newest: Container | None) -> bool:
@@ -223,14 +225,19 @@ def _terminated(k: Known, c: Container) -> Object:
     }
 
 
-def _extras(c: Object, running: Container | None) -> Object:
-    """What the container was given: its resources, mounts and user."""
+def _extras(k: Known, c: Object, running: Container | None) -> Object:
+    """What the container was given: its resources, mounts and user. Until a resize is done, those before it."""
     found: Object = {}
     given = c.get("resources") or {}
-    if running and given.get("requests"):
-        found["allocatedResources"] = given["requests"]
+    before = _old(k.pod, c["name"]) if c["name"] in k.resizing.unsettled else {}
+    allocated = given.get("requests")
+    if k.resizing.pending and before:
+        allocated = before.get("allocatedResources")
+    if running and allocated:
+        found["allocatedResources"] = allocated
     if running:
-        found["resources"] = {k: v for k, v in given.items() if k in ("limits", "requests")}
+        held = before.get("resources") or given
+        found["resources"] = {k: v for k, v in held.items() if k in ("limits", "requests")}
     if mounts := c.get("volumeMounts"):
         found["volumeMounts"] = [_mount(m) for m in mounts]
     if running and running.user:
@@ -257,7 +264,18 @@ def _conditions(k: Known, found: Object, init: list[Object], mains: list[Object]
         _condition(k, "Ready", gate, gate_why, gate_text),
         _condition(k, "ContainersReady", ready, why, text),
         _condition(k, "PodScheduled", True),
+        *_resizing(k),
     ]
+
+
+def _resizing(k: Known) -> list[Object]:
+    found = []
+    if k.resizing.pending:
+        found.append(_condition(k, "PodResizePending", True, *k.resizing.pending))
+    if k.resizing.active:
+        why = ("Error", k.resizing.error) if k.resizing.error else ("", "")
+        found.append(_condition(k, "PodResizeInProgress", True, *why))
+    return found
 
 
 def _condition(k: Known, kind: str, holds: bool, reason: str = "", message: str = "") -> Object:
@@ -322,6 +340,8 @@ def _gates(pod: Object, ready: bool, why: str, text: str) -> tuple[bool, str, st
 
 
 MERGED = {"podIPs", "hostIPs"}
+# Conditions that go when what they tell of is over.
+PASSING = ("PodResizePending", "PodResizeInProgress")
 
 
 def difference(old: Object, new: Object) -> Object:
@@ -333,7 +353,10 @@ def difference(old: Object, new: Object) -> Object:
     for name, value in new.items():
         if name == "conditions":
             before = {c["type"]: c for c in old.get("conditions") or ()}
-            if late := [_replaced(before.get(c["type"]), c) for c in value if before.get(c["type"]) != c]:
+            late = [_replaced(before.get(c["type"]), c) for c in value if before.get(c["type"]) != c]
+            now = {c["type"] for c in value}
+            late += [{"type": t, "$patch": "delete"} for t in PASSING if t in before and t not in now]
+            if late:
                 patch[name] = late
         elif old.get(name) != value:
             # Lists that are merged by key are replaced as a whole, where there is something to replace.

@@ -41,11 +41,13 @@ from sampan.node.decide import (
 from sampan.node.observed import Container, Observed
 from sampan.node.probes import Prober
 from sampan.node.report import Reporter
+from sampan.node.resizing import Resizer
 from sampan.node.runtime import SERVICE
 from sampan.node.start import Starter, StepFailed
 from sampan.node.status import Known, status
 
 log = logging.getLogger(__name__)
+_SOON = 0.2  # seconds after a change of resources until the runtime is asked what holds
 LEAST_GRACE = 2  # seconds that a container gets after its preStop hook used up all others
 
 
@@ -75,6 +77,7 @@ class Worker:
         self._ended = False
         self._until: float | None = None
         self._starter = Starter(node, pod)
+        self._resizer = Resizer(node, self._starter.tell)
         self.reporter = Reporter(node, pod)
         self.accepted = self.reporter.accepted
 
@@ -159,6 +162,8 @@ class Worker:
             decision = self._decide()
             again = decision.again
             self._act(decision)
+            if self._end is None and not self._starting:
+                again = await self._resize(again)
             self._report()
 
     async def _wait(self, again: float | None) -> None:
@@ -263,6 +268,23 @@ class Worker:
         if starts and not self._starting:
             self._starting = True
             self._job(self._start(starts))
+
+    async def _resize(self, again: float | None) -> float | None:
+        """Bring running containers to the resources of the spec; returns when to look again."""
+        try:
+            late = await self._resizer.step(self.pod, self.observed)
+        except (ApiError, Unavailable) as e:
+            log.warning("pod %s: resize: %s", names.full_name(self.pod), e)
+            return 1.0
+        for change in late:
+            if change.id not in self._stopping:
+                text = f"Container {change.name} resize requires restart"
+                self._stopping.add(change.id)
+                self._job(self._undo(StopContainer(change.id, change.name, text)))
+        if self._resizer.state.active and not late:
+            self._looked = False  # what the runtime says now
+        waits = [t for t in (again, self._resizer.again, _SOON if self._resizer.state.active else None) if t]
+        return min(waits, default=None)
 
     def _job(self, work: Coroutine[Any, Any, None]) -> None:
         self._group.create_task(self._guard(work))
@@ -466,6 +488,7 @@ class Worker:
             now=self.node.clock(),
             ended=self._ended,
             end=self._end or ("", ""),
+            resizing=self._resizer.state,
         )
         self.reporter.report(status(known), self.cause)
 
