@@ -10,7 +10,7 @@ import pytest
 from tests.controllers.running import cluster
 from tests.controllers.simulation import template, workload
 
-from sampan.machinery.objects import Object
+from sampan.machinery.objects import Key, Object
 
 WAITS = {
     "apiVersion": "storage.k8s.io/v1",
@@ -196,6 +196,47 @@ async def test_what_belongs_to_an_absent_owner_is_deleted() -> None:
         meta = {"name": "orphan", "namespace": "default", "ownerReferences": [lost]}
         await c.admin.create("configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta})
         await c.until("configmaps", "orphan", gone)
+
+
+def owned(name: str, *owners: Object) -> Object:
+    meta: Object = {"name": name, "namespace": "default"}
+    meta["ownerReferences"] = [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "name": owner["metadata"]["name"],
+            "uid": owner["metadata"]["uid"],
+            "blockOwnerDeletion": True,
+        }
+        for owner in owners
+    ]
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta}
+
+
+async def test_what_another_owner_holds_outlives_a_foreground_deletion() -> None:
+    async with cluster() as c:
+        first, second = [await c.admin.create("configmaps", owned(name)) for name in ("first", "second")]
+        await c.admin.create("configmaps", owned("both", first, second))
+        await c.admin.create("configmaps", owned("one", first))
+        await c.until("configmaps", "one", bool)
+        await c.admin.delete("configmaps", "first", "default", propagation="Foreground")
+        await c.until("configmaps", "first", gone)
+        assert gone(c.informers.get("configmaps", Key("default", "one")))
+        kept = await c.admin.get("configmaps", "both", "default")
+        assert [ref["name"] for ref in kept["metadata"]["ownerReferences"]] == ["second"]
+
+
+async def test_owners_in_a_circle_go_all_the_same() -> None:
+    async with cluster() as c:
+        a = await c.admin.create("configmaps", owned("a"))
+        b = await c.admin.create("configmaps", owned("b", a))
+        last = await c.admin.create("configmaps", owned("c", b))
+        circle = owned("a", last)["metadata"]["ownerReferences"]
+        await c.admin.patch("configmaps", "a", "default", {"metadata": {"ownerReferences": circle}})
+        await c.until("configmaps", "c", bool)
+        await c.admin.delete("configmaps", "a", "default", propagation="Foreground")
+        for name in "abc":
+            await c.until("configmaps", name, gone)
 
 
 async def test_a_disruption_budget_counts_what_may_be_evicted() -> None:

@@ -4,7 +4,7 @@ Every object of every built-in kind is a node, its owner references are the edge
 index has the edges backwards, so no graph is kept. A change wakes the object itself, and what it owns when
 it goes away. Three decisions:
 
-    with the finalizer `foregroundDeletion`: delete its dependents; once no blocking one is left, drop the finalizer
+    with the finalizer `foregroundDeletion`: wait until no blocking dependent is left, then drop the finalizer
     with the finalizer `orphan`: take its reference from its dependents, then drop the finalizer
     owners all absent, or waiting for it to go: delete it; if only some are, drop the references to those
 
@@ -118,13 +118,8 @@ def _foreground(seen: Observed) -> list[Action]:
         for _, d in seen.dependents
         if any(r["uid"] == uid and r.get("blockOwnerDeletion") for r in _references(d))
     ]
-    if not blocking:
-        return [_drop_finalizer(seen, FOREGROUND)]
-    return [
-        Delete(kind, key(d), d["metadata"]["uid"], propagation="Foreground")
-        for kind, d in seen.dependents
-        if "deletionTimestamp" not in d["metadata"]
-    ]
+    # Each dependent was woken, and decides for itself: another owner may hold it.
+    return [] if blocking else [_drop_finalizer(seen, FOREGROUND)]
 
 
 def _orphan(seen: Observed) -> list[Action]:
