@@ -1,6 +1,7 @@
 """Clusters and pods for the scheduler's figures, the same on every run.
 
-Nodes have the shape of upstream's own benchmark (4 CPU, 32 Gi, 110 pods), in three zones; 1,000 pods stand there already.
+Nodes have the shape of upstream's own benchmark (4 CPU, 32 Gi, 110 pods), in three zones; 1,000 pods stand there
+already.
 """
 
 from __future__ import annotations

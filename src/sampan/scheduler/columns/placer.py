@@ -8,7 +8,7 @@ plugins on the nodes that remain; pods that name their node, and profiles withou
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from sampan.machinery.selectors import SelectorError
 from sampan.scheduler.columns import native, twin
 from sampan.scheduler.columns.counters import Census, Group
 from sampan.scheduler.columns.frames import Frame, Scratch
-from sampan.scheduler.columns.kinds import Kind, group_key, kind_of
+from sampan.scheduler.columns.kinds import Kind, group_key, kind_of, same
 from sampan.scheduler.columns.others import Others
 from sampan.scheduler.columns.questions import Asker
 from sampan.scheduler.columns.rules import Rules
@@ -45,13 +45,20 @@ from sampan.scheduler.terms import NodeTermError
 # The most pods of one run, and the most questions and kinds of pods that are kept.
 MOST_RUN = 1024
 MOST_KEPT = 20_000
+# So many nodes are taken in in one step.
+STEP = 100
 _OWNERS = (SERVICES, REPLICATION_CONTROLLERS, REPLICA_SETS, STATEFUL_SETS)
 
 
 class Placer:
-    """See the module. `kernel` is the native one unless the caller forbids it."""
+    """See the module. `kernel` is the native one unless the caller forbids it.
 
-    def __init__(self, snapshot: Snapshot, kernel: native.Place | str | None = "native") -> None:
+    An `empty` one knows of no node until it is told of one, or has gone through `fill`.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, kernel: native.Place | str | None = "native", *, empty: bool = False
+    ) -> None:
         self._snapshot = snapshot
         self._kernel: native.Place | None = native.load() if isinstance(kernel, str) else kernel
         self.table = Table()
@@ -67,9 +74,18 @@ class Placer:
         self._rules: dict[int, tuple[Profile, Rules | None]] = {}
         # Frames by rules and kind, with the version of what they were made from.
         self._frames: dict[tuple[int, bytes], tuple[int, Frame | None]] = {}
-        for node in snapshot.nodes.values():
-            self.node_changed(node)
         snapshot.observe(self)
+        for _ in () if empty else self.fill():
+            pass
+
+    def fill(self) -> Iterator[None]:
+        """Take in the nodes that there are, some in each step; the snapshot may change between them."""
+        for number, name in enumerate(list(self._snapshot.nodes), 1):
+            node = self._snapshot.nodes.get(name)
+            if node is not None and name not in self.table.row_of:
+                self.node_changed(node)
+            if number % STEP == 0:
+                yield
 
     # What the snapshot tells
 
@@ -79,6 +95,8 @@ class Placer:
             self._group(pod).count(row, 1)
 
     def node_removed(self, node: NodeInfo) -> None:
+        if node.name not in self.table.row_of:
+            return
         row = self.table.remove_node(node.name)
         for pod in node.pods.values():
             self._group(pod).count(row, -1)
@@ -99,9 +117,10 @@ class Placer:
             self._owners += 1
 
     def _count(self, pod: PodInfo, node: NodeInfo, sign: int) -> None:
-        row = self.table.row_of[node.name]
-        self.table.count(row, pod, sign)
-        self._census.count(self._group(pod), row, sign)
+        row = self.table.row_of.get(node.name)
+        if row is not None:
+            self.table.count(row, pod, sign)
+            self._census.count(self._group(pod), row, sign)
 
     def _group(self, pod: PodInfo) -> Group:
         return self._census.group(pod.group_key or group_key(pod), pod)
@@ -135,6 +154,10 @@ class Placer:
         placed = self._kernel(frame.ask(kind, struck), min(len(pods), MOST_RUN), self._rows_at)
         names = self.table.names
         return [names[row] for row in self._rows[:placed]]
+
+    def alike(self, a: PodInfo, b: PodInfo) -> bool:
+        """Whether two pods may be in one run."""
+        return a.scheduler == b.scheduler and a.priority == b.priority and same(a, b)
 
     def verdicts(self, profile: Profile, pod: PodInfo) -> Verdicts | None:
         """What every plugin says of every node; None where only the plugins themselves can tell (see `Cycle`).
