@@ -260,10 +260,10 @@ class Simulation:
             if pod["spec"].get("nodeName") and not _done(pod):
                 snapshot.add_pod(PodInfo(pod))
         bound = False
-        for pod in sorted(map(PodInfo, waiting), key=_order):
-            if found := decide(PROFILE, snapshot, pod).node:
-                snapshot.add_pod(pod, found)
-                self.patch("pods", pod.key, {"spec": {"nodeName": found}})
+        for info in sorted(map(PodInfo, waiting), key=_order):
+            if found := decide(PROFILE, snapshot, info).node:
+                snapshot.add_pod(info, found)
+                self.patch("pods", info.key, {"spec": {"nodeName": found}})
                 bound = True
         return bound
 

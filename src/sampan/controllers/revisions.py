@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from sampan.controllers import pods
 from sampan.machinery import generated
@@ -30,7 +31,15 @@ class History:
 
 
 def of_template(template: Object) -> Object:
-    return {"spec": {"template": {**template, "$patch": "replace"}}}
+    """The patch that a revision holds, its keys in order: tools compare its bytes with those that they make."""
+    found: Object = _in_order({"spec": {"template": {**template, "$patch": "replace"}}})
+    return found
+
+
+def _in_order(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value
 
 
 def template(revision: Object) -> Object:
