@@ -93,7 +93,7 @@ class Connections:
         scheme, name, port = _parsed(call.name)
         call.name = name
         host = await (
-            self._pod_host(call, port) if call.resource.plural == "pods" else self._service_host(call, port)
+            self._pod_host(call, port) if call.resource.plural == "pods" else self.service_host(call, port)
         )
         client = await self._server.kubelets.proxied(f"{scheme}://{host}")
         response = await forward(client, request, target)
@@ -144,7 +144,7 @@ class Connections:
             number = ports[0]["containerPort"]
         return _host(address, number or 80)
 
-    async def _service_host(self, call: Call, port: str) -> str:
+    async def service_host(self, call: Call, port: str) -> str:
         """A ready endpoint behind the Service's port."""
         service = await self._pod(call)
         ports = get(service, "spec.ports", [])

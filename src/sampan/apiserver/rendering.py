@@ -77,7 +77,13 @@ def _form(call: Call, answer: Answer) -> Form:
 
 
 def _warned(call: Call, response: Response) -> Response:
-    for warning in call.warnings:
+    warned(call, response)
+    return response
+
+
+def warned(call: Call, response: Response) -> Response:
+    """The response with what the client is warned of, in its headers."""
+    for warning in dict.fromkeys(call.warnings):
         text = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
         before = response.headers.get("warning")
         response.headers["warning"] = f'{before}, 299 - "{text}"' if before else f'299 - "{text}"'
@@ -167,6 +173,9 @@ async def _watched(call: Call, wanted: Form, answer: Stream, sink: Sink) -> None
         log.exception("a watch of %s failed", answer.kind.resource)
         what = f"{type(e).__name__} while watching; the server's log says more"
         sink.write(out.error(errors.internal(what)))
+    finally:
+        if call.ended:
+            call.ended()
 
 
 class _Encoder:

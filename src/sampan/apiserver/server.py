@@ -9,13 +9,16 @@ from typing import Any
 
 from sampan.apiserver import addresses, aggregation, bootstrap, chain, errors, housekeeping, rbac
 from sampan.apiserver.admission import Admission
+from sampan.apiserver.admission.dynamic import configured
+from sampan.apiserver.admission.dynamic.configured import Configured
 from sampan.apiserver.admission.resource_quota import Quotas
 from sampan.apiserver.bootstrap_tokens import BootstrapTokens
-from sampan.apiserver.call import User
+from sampan.apiserver.call import Call, User
 from sampan.apiserver.catalog import Catalog
 from sampan.apiserver.codec import Decoded
 from sampan.apiserver.custom.definitions import Definitions
 from sampan.apiserver.deleting import Deleter
+from sampan.apiserver.hooks import Hooks
 from sampan.apiserver.hub import Hubs
 from sampan.apiserver.kubelets import Kubelets
 from sampan.apiserver.local import LocalClient
@@ -27,7 +30,7 @@ from sampan.apiserver.patching import Patcher
 from sampan.apiserver.paths import Paths
 from sampan.apiserver.rbac import Attributes, Rbac
 from sampan.apiserver.reading import Reader
-from sampan.apiserver.rendering import refusal
+from sampan.apiserver.rendering import refusal, warned
 from sampan.apiserver.reviews import Reviews
 from sampan.apiserver.routing import Routes
 from sampan.apiserver.servers import Servers
@@ -41,6 +44,7 @@ from sampan.apiserver.writing import Writer
 from sampan.client.api import ApiError, Client
 from sampan.host import trace
 from sampan.http.messages import BodyTooLarge, Request, Response
+from sampan.machinery.objects import Object
 from sampan.store.api import Store
 
 log = logging.getLogger(__name__)
@@ -81,6 +85,8 @@ class ApiServer:
         self.paths = Paths(self)
         self.past = Past(self)
         self.definitions = Definitions(self)
+        self.configured = Configured(store)
+        self.hooks = Hooks(self)
         self.ready = False
         self._remote = chain.remote(self)
         self.local_chain = chain.local(self)
@@ -91,10 +97,11 @@ class ApiServer:
 
     async def start(self) -> None:
         """Load what is kept in memory, and make what every cluster has. Quick, and safe to repeat after any crash."""
-        loaded = [asyncio.Event(), asyncio.Event(), self.definitions.loaded]
+        loaded = [asyncio.Event(), asyncio.Event(), self.definitions.loaded, asyncio.Event()]
         self._run("roles", self.rbac.run(loaded[0]))
         self._run("service addresses", self.services.run(loaded[1]))
         self._run("definitions", self.definitions.run())
+        self._run("admission configuration", self.configured.run(loaded[3]))
         async with asyncio.timeout(60):
             for event in loaded:
                 await event.wait()
@@ -124,6 +131,7 @@ class ApiServer:
         await self.servers.leave()
         await self.hubs.close()
         await self.kubelets.close()
+        await self.hooks.close()
 
     def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run work beside the requests, once at a time under its name."""
@@ -156,8 +164,16 @@ class ApiServer:
         """What a write changed, for what must see this server's own writes at once, before the store tells of them."""
         if key.startswith(rbac.PREFIX):
             self.rbac.take(key, value, revision)
+        elif key.startswith(configured.PREFIX):
+            self.configured.take(key, value, revision)
         if value is None and key in bootstrap.KEPT:
             self.restore()
+
+    async def namespace_of(self, call: Call) -> Object | None:
+        """The Namespace in which a call's object is, or None."""
+        name = call.name if call.resource.resource == "namespaces" else call.namespace
+        record = await self.store.get(f"/core/namespaces/{name}") if name else None
+        return self.decoded(record) if record else None
 
     async def allowed(self, user: User, asked: Attributes) -> bool:
         """Whether a user may: by the node's own rules, or by RBAC."""
@@ -165,12 +181,13 @@ class ApiServer:
 
     async def handler(self, request: Request) -> Response:
         """One HTTP request. Nothing but a response ever comes out."""
+        call = self.routes.call(request)
         try:
-            answer = await self._remote(self.routes.call(request))
+            answer = await self._remote(call)
             assert isinstance(answer, Response)
             return answer
         except ApiError as e:
-            return refusal(e, request.headers.get("accept", ""))
+            return warned(call, refusal(e, request.headers.get("accept", "")))
         except BodyTooLarge:
             return refusal(errors.too_large("the server's limit"))
 

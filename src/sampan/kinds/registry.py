@@ -14,6 +14,9 @@ MODULES = (
     "persistent_volume",
     "persistent_volume_claim", "pod", "pod_template", "replication_controller", "resource_quota", "secret",
     "service", "service_account",
+    # admissionregistration.k8s.io
+    "mutating_admission_policy", "mutating_admission_policy_binding", "mutating_webhook_configuration",
+    "validating_admission_policy", "validating_admission_policy_binding", "validating_webhook_configuration",
     # apiextensions.k8s.io, apps
     "custom_resource_definition", "controller_revision", "daemon_set", "deployment", "replica_set", "stateful_set",
     # authentication.k8s.io, authorization.k8s.io

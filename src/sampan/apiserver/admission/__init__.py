@@ -31,6 +31,7 @@ from sampan.apiserver.admission import (
     service_addresses,
     storage_protection,
 )
+from sampan.apiserver.admission.dynamic import mutating, validating, webhooks
 from sampan.apiserver.call import Call
 from sampan.machinery.objects import Object
 
@@ -65,6 +66,8 @@ MUTATING: tuple[Row, ...] = (
     Row(certificate_requester.mutate, _CERTIFICATES, "create update patch"),
     Row(default_ingress_class.mutate, "ingresses.networking.k8s.io", "create"),
     Row(service_addresses.mutate, "services", "create update patch"),
+    Row(mutating.mutate, "", "create update patch"),
+    Row(webhooks.mutate, "", "create update patch"),
 )
 VALIDATING: tuple[Row, ...] = (
     Row(namespace_lifecycle.protect, "namespaces", "delete"),
@@ -85,6 +88,8 @@ VALIDATING: tuple[Row, ...] = (
         "rolebindings.rbac.authorization.k8s.io clusterrolebindings.rbac.authorization.k8s.io",
         "create update patch",
     ),
+    Row(validating.validate, "", "create update patch delete"),
+    Row(webhooks.validate, "", "create update patch delete"),
     # The last: what it charges is stored, unless the store itself fails.
     Row(resource_quota.validate, "", "create update patch"),
 )

@@ -113,10 +113,8 @@ class _Checker:
 
     def _select(self, node: Select) -> Type:
         name = qualified(node)
-        if name and not node.test and not self._variable(name.partition(".")[0]):
-            found = self._variable(name)
-            if found:
-                return found
+        if name and not node.test and (found := self._variable(name)):
+            return found
         operand = self.bindings.resolved(self.type(node.operand))
         inner = operand.params[0] if operand.name == "optional_type" else operand
         found = self._field(node, inner)
