@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sampan.scheduler import gang, preemption
 from sampan.scheduler.cluster import BUDGETS, GROUPS
@@ -18,6 +19,10 @@ from sampan.scheduler.nodes import NodeInfo
 from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.profiles import Profile
 from sampan.scheduler.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from sampan.scheduler.columns.placer import Placer
+    from sampan.scheduler.columns.verdicts import Verdicts
 
 # Making room is tried on so many nodes, at most.
 MOST_TRIED = 100
@@ -118,10 +123,15 @@ def unbound(pod: PodInfo) -> PodInfo:
     return PodInfo({**pod.object, "spec": spec})
 
 
-def explain(profile: Profile, snapshot: Snapshot, pod: PodInfo) -> Explanation:
-    """Ask every plugin about every node. Raises SchedulingError where one fails."""
+def explain(profile: Profile, snapshot: Snapshot, pod: PodInfo, placer: Placer | None = None) -> Explanation:
+    """Ask every plugin about every node, or the columns of who has them. Raises SchedulingError where one fails."""
     with without(snapshot, pod) as at:
-        found = _explain(profile, snapshot, unbound(pod))
+        asked = unbound(pod)
+        verdicts = placer.verdicts(profile, asked) if placer else None
+        if verdicts is None or verdicts.rejected:
+            found = _explain(profile, snapshot, asked)
+        else:
+            found = _of_verdicts(profile, snapshot, verdicts)
     found.at = at
     found.held = "" if at else held(profile, snapshot, pod)
     return found
@@ -152,6 +162,27 @@ def _explain(profile: Profile, snapshot: Snapshot, pod: PodInfo) -> Explanation:
     if not feasible:
         result.preemption = making_room(cycle, {n.node: next(iter(n.refusals.values())) for n in nodes})
     return result
+
+
+def _of_verdicts(profile: Profile, snapshot: Snapshot, verdicts: Verdicts) -> Explanation:
+    """The same from columns."""
+    by_name = {name: NodeExplanation(name) for name in snapshot.nodes}
+    for plugin in verdicts.refusals:
+        for name, status in verdicts.refused_by(plugin):
+            by_name[name].refusals[plugin] = status
+    for score in verdicts.node_scores():
+        by_name[score.node].score = score
+    scored = tuple(p.name for p in profile.score if p.name in verdicts.scores.raw)
+    weights = {name: profile.weights.get(name, 1) for name in scored}
+    found = Explanation(verdicts.pod, list(by_name.values()), tuple(verdicts.refusals), scored, weights)
+    first = {} if found.feasible else verdicts.statuses()
+    if 0 < sum(1 for s in first.values() if s.code is Code.UNSCHEDULABLE) <= MOST_TRIED or not snapshot.nodes:
+        cycle = Cycle(profile, snapshot, verdicts.pod)
+        cycle.pre_filter()
+        found.preemption = making_room(cycle, first)
+    elif first:
+        found.preemption = making_room(Cycle(profile, snapshot, verdicts.pod), first)
+    return found
 
 
 def ask_pre_filters(cycle: Cycle) -> dict[str, Status]:

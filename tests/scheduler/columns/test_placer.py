@@ -20,6 +20,7 @@ from sampan.scheduler.columns.kinds import same
 from sampan.scheduler.columns.placer import Placer
 from sampan.scheduler.decide import Decision, SchedulingError, decide
 from sampan.scheduler.evaluate import snapshot_of
+from sampan.scheduler.explain import explain
 from sampan.scheduler.plugins import DEFAULT, REGISTRY
 from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.profiles import Profile, multi_point
@@ -132,6 +133,19 @@ def test_every_choice_is_among_the_best(kernel: str, seed: int) -> None:
             assert found.node in (expected.best or [""])
             assert found.message() == expected.message()
         change(rng, snapshot)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_explanations_are_the_same(seed: int) -> None:
+    """All refusals of each node, not only the first; for pods that wait and for one that has its node."""
+    rng = Random(seed)
+    snapshot = worlds.cluster(rng, rng.randrange(1, 12), rng.randrange(15))
+    placer, rules = Placer(snapshot), PROFILES[rng.choice(list(PROFILES))]
+    placed = next(iter(snapshot.pods()), None)
+    for pod in (PodInfo(worlds.pod(rng, "p")), placed[0] if placed else PodInfo(worlds.pod(rng, "q"))):
+        by_plugins, by_columns = explain(rules, snapshot, pod), explain(rules, snapshot, pod, placer)
+        assert by_columns == by_plugins
+        assert by_columns.message() == by_plugins.message()
 
 
 def alike(pod: Object, count: int) -> list[PodInfo]:

@@ -243,7 +243,7 @@ class Placer:
         table, question = self.table, frame.question
         if others.rejected:
             return Verdicts(pod, table.names, {}, np.zeros(0, np.int64), rejected=others.rejected)
-        refusals = twin.refusals(question, kind, table, table.taken(pod.host_ports))
+        refusals = twin.refusals(question, kind, table, pod.host_ports)
         alive = table.alive[: table.rows]
         others.refuse(refusals, table, np.flatnonzero(alive if everywhere else _left(alive, refusals)))
         others.refuse_kept(refusals, table, self._kept_for(pod))

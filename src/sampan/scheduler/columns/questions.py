@@ -68,6 +68,8 @@ class Question:
     tainted: Flags
     not_added: Flags | None
     not_allowed: Flags
+    # Whether anything is required of nodes.
+    requires: bool
     refused: Ints
     needs: tuple[Share, ...]
     fit: tuple[Share, ...]
@@ -132,6 +134,7 @@ class Asker:
             tainted.refused,
             not_added,
             ~allowed,
+            added is not None or _requires(pod),
             -refused.astype(np.int32),
             tuple(
                 self._share(n)
@@ -262,6 +265,12 @@ class Asker:
             if weight:
                 found.append(Near(_domain(counter), counter, weight))
         return tuple(found)
+
+
+def _requires(pod: PodInfo) -> bool:
+    affinity = (pod.spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    return required is not None or pod.spec.get("nodeSelector") is not None
 
 
 def _preferences(pod: PodInfo) -> list[Object] | None:

@@ -7,6 +7,7 @@ whoever asks for reasons.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +20,7 @@ from sampan.scheduler.framework import Code, Status
 from sampan.scheduler.plugins.node_resources_fit import LEAST, RATIO
 from sampan.scheduler.plugins.normal import broken_line
 from sampan.scheduler.plugins.pod_topology_spread import MISMATCH
+from sampan.scheduler.pods import Port
 from sampan.scheduler.resources import CPU, MEMORY, STORAGE
 
 UNSCHEDULABLE, UNRESOLVABLE = Code.UNSCHEDULABLE, Code.UNRESOLVABLE
@@ -56,32 +58,39 @@ class Scores:
 # Filters
 
 
-def refusals(q: Question, kind: Kind, table: Table, struck: set[int]) -> dict[str, Refusals]:
-    """Every native filter's verdict on every row, in upstream's order; `struck` rows have a port of the pod in use."""
+def refusals(q: Question, kind: Kind, table: Table, ports: Collection[Port]) -> dict[str, Refusals]:
+    """Every native filter's verdict on every row; filters that have nothing to say of the pod are left out."""
     n = table.rows
-    found = {
-        name: Refusals(np.full(n, -1, np.int64))
-        for name in (
-            "NodeUnschedulable", "TaintToleration", "NodeAffinity", "NodePorts", "NodeResourcesFit",
-            "PodTopologySpread", "InterPodAffinity",
-        )
-    }  # fmt: skip
+    names = ["NodeName", "NodeUnschedulable", "TaintToleration", "NodeResourcesFit"]
+    names += (
+        ["NodeAffinity"] * q.requires + ["NodePorts"] * bool(ports) + ["PodTopologySpread"] * bool(q.hard)
+    )
+    names += ["InterPodAffinity"] * _looks_at_pods(q)
+    found = {name: Refusals(np.full(n, -1, np.int64)) for name in names}
     _put(found, "NodeUnschedulable", q.cordoned[:n], UNRESOLVABLE, "node(s) were unschedulable")
     _put(found, "TaintToleration", q.tainted[:n], UNRESOLVABLE, "node(s) had untolerated taint(s)")
     if q.not_added is not None:
         enforced = "node(s) didn't match scheduler-enforced node affinity"
         _put(found, "NodeAffinity", q.not_added[:n], UNRESOLVABLE, enforced)
-    affinity = "node(s) didn't match Pod's node affinity/selector"
-    _put(found, "NodeAffinity", q.not_allowed[:n], UNRESOLVABLE, affinity)
-    taken = np.zeros(n, np.bool_)
-    taken[list(struck)] = True
-    ports = "node(s) didn't have free ports for the requested pod ports"
-    _put(found, "NodePorts", taken, UNSCHEDULABLE, ports)
+    if q.requires:
+        affinity = "node(s) didn't match Pod's node affinity/selector"
+        _put(found, "NodeAffinity", q.not_allowed[:n], UNRESOLVABLE, affinity)
+    if ports:
+        taken = np.zeros(n, np.bool_)
+        taken[list(table.taken(ports))] = True
+        reason = "node(s) didn't have free ports for the requested pod ports"
+        _put(found, "NodePorts", taken, UNSCHEDULABLE, reason)
     _fit(found["NodeResourcesFit"], q, kind, table)
     for spread in q.hard:
         _hard(found["PodTopologySpread"], spread, n)
-    _near(found["InterPodAffinity"], q, n)
+    if "InterPodAffinity" in found:
+        _near(found["InterPodAffinity"], q, n)
     return found
+
+
+def _looks_at_pods(q: Question) -> bool:
+    """Whether the pod has required terms to pods, or pods in some domain have one against it."""
+    return bool(q.near or q.apart or any((one.counter.counts.array > 0).any() for one in q.unwanted))
 
 
 def _put(found: dict[str, Refusals], name: str, rows: Flags, code: Code, reason: str) -> None:
