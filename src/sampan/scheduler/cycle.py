@@ -15,16 +15,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sampan.scheduler.decide import Cycle, Decision, SchedulingError
-from sampan.scheduler.extenders import Extender
 from sampan.scheduler.framework import Code, NodeScore, Status
 from sampan.scheduler.nodes import NodeInfo
 from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.profiles import Profile
 from sampan.scheduler.snapshot import Snapshot
 from sampan.scheduler.waiting import WaitingPod, WaitingPods
+
+if TYPE_CHECKING:
+    from sampan.scheduler.extenders import Extender
 
 # Where not all nodes are looked at, at least so many are.
 FEWEST = 100

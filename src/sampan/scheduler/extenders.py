@@ -22,7 +22,7 @@ from sampan.http.client import HttpClient
 from sampan.http.tls import client_context
 from sampan.machinery.objects import Object
 from sampan.scheduler import hints
-from sampan.scheduler.configuration import decoding
+from sampan.scheduler.configuration.defaults import seconds
 from sampan.scheduler.decide import SchedulingError
 from sampan.scheduler.framework import MAX_SCORE, Code, Status, failed
 from sampan.scheduler.nodes import NodeInfo
@@ -59,7 +59,7 @@ class Extender:
         self._http = HttpClient(
             f"{scheme}://{base or self.url}",
             tls=_tls(tls, scheme) if scheme == "https" else None,
-            timeout=decoding.seconds(config.get("httpTimeout") or "0") or TIMEOUT,
+            timeout=seconds(config.get("httpTimeout") or "0") or TIMEOUT,
             server_name=tls.get("serverName", ""),
         )
 

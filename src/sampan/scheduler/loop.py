@@ -17,7 +17,7 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sampan.client.api import ApiError, Client, Unavailable
 from sampan.host import trace
@@ -28,7 +28,6 @@ from sampan.scheduler import changes, configuration, cycle, gang, hints, outcome
 from sampan.scheduler.configuration import Configuration, build
 from sampan.scheduler.cycle import Reservation
 from sampan.scheduler.decide import Cycle, Decision, SchedulingError, decide
-from sampan.scheduler.extenders import Extender
 from sampan.scheduler.feed import OPTIONAL, Feed
 from sampan.scheduler.framework import Code, Status
 from sampan.scheduler.gang_cycle import GangCycle
@@ -39,6 +38,9 @@ from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.profiles import Profile
 from sampan.scheduler.queue import Queued, Rules, SchedulingQueue
 from sampan.scheduler.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from sampan.scheduler.extenders import Extender
 
 SERVICE = "kube-scheduler"
 # How long pods are placed before others on the loop get their turn, in seconds.
@@ -94,7 +96,7 @@ class Scheduler:
         self.metrics, self._ready = metrics, ready
         self.snapshot = Snapshot()
         self._informers = informers
-        self._extenders = tuple(Extender(e) for e in config.extenders)
+        self._extenders = _extenders(config)
         self._clock = asyncio.get_running_loop().time
         self._woken = asyncio.Event()
         self._binders = asyncio.Semaphore(BINDERS)
@@ -458,6 +460,14 @@ def _sampling(profile: Profile, percentage: int) -> Profile:
     if profile.percentage_of_nodes_to_score is not None:
         return profile
     return replace(profile, percentage_of_nodes_to_score=percentage)
+
+
+def _extenders(config: Configuration) -> tuple[Extender, ...]:
+    if not config.extenders:
+        return ()
+    from sampan.scheduler.extenders import Extender
+
+    return tuple(Extender(e) for e in config.extenders)
 
 
 def _rules(profile: Profile, extenders: bool) -> Rules:

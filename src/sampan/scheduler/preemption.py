@@ -13,15 +13,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sampan.machinery import conditions, selectors, times
 from sampan.machinery.objects import Object
 from sampan.scheduler.decide import Cycle, SchedulingError, histogram
-from sampan.scheduler.extenders import Extender
 from sampan.scheduler.framework import Code, Status, unresolvable, unschedulable
 from sampan.scheduler.nodes import NodeInfo
 from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.snapshot import BUDGETS
+
+if TYPE_CHECKING:
+    from sampan.scheduler.extenders import Extender
 
 DISRUPTED = "DisruptionTarget"
 BY_SCHEDULER = "PreemptionByScheduler"

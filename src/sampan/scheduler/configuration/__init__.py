@@ -14,8 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sampan.machinery.objects import Object
-from sampan.scheduler.configuration import decoding, defaults, validation
-from sampan.scheduler.configuration.decoding import ConfigurationError
+from sampan.scheduler.configuration import defaults
+from sampan.scheduler.configuration.defaults import KIND, VERSION, ConfigurationError, seconds
 
 __all__ = ["Configuration", "ConfigurationError", "LeaderElection", "ProfileConfig", "default", "load"]
 
@@ -58,11 +58,14 @@ class Configuration:
 
 
 # A configuration that says nothing: upstream's defaults, with leader election.
-EMPTY = f"apiVersion: {decoding.VERSION}\nkind: {decoding.KIND}\n"
+EMPTY = f"apiVersion: {VERSION}\nkind: {KIND}\n"
 
 
 def load(text: bytes | str) -> Configuration:
     """The configuration in a YAML or JSON text. Raises ConfigurationError with all faults."""
+    # Loaded here, for most clusters have no file.
+    from sampan.scheduler.configuration import decoding, validation
+
     config = decoding.decode(text)
     defaults.fill(config)
     if faults := validation.faults(config):
@@ -73,8 +76,8 @@ def load(text: bytes | str) -> Configuration:
 def default() -> Configuration:
     """What holds where no file is given; a pod's scheduler name is then default-scheduler, without leader election."""
     config: Object = {
-        "apiVersion": decoding.VERSION,
-        "kind": decoding.KIND,
+        "apiVersion": VERSION,
+        "kind": KIND,
         "leaderElection": {"leaderElect": False},
     }
     defaults.fill(config)
@@ -114,7 +117,7 @@ def _leader_election(election: Object) -> LeaderElection:
         enabled=election["leaderElect"],
         namespace=election["resourceNamespace"],
         name=election["resourceName"],
-        duration=decoding.seconds(election["leaseDuration"]),
-        deadline=decoding.seconds(election["renewDeadline"]),
-        period=decoding.seconds(election["retryPeriod"]),
+        duration=seconds(election["leaseDuration"]),
+        deadline=seconds(election["renewDeadline"]),
+        period=seconds(election["retryPeriod"]),
     )

@@ -10,15 +10,7 @@ from typing import Any
 
 from sampan.machinery import yaml
 from sampan.machinery.objects import Object
-
-GROUP = "kubescheduler.config.k8s.io"
-VERSION = f"{GROUP}/v1"
-KIND = "KubeSchedulerConfiguration"
-
-
-class ConfigurationError(Exception):
-    """The configuration cannot be used; the message says why, in upstream's words."""
-
+from sampan.scheduler.configuration.defaults import GROUP, KIND, VERSION, ConfigurationError, seconds
 
 # A field's type: a name below or a plain one (int32, int64, float32, string, bool, duration, bytes, any), or a list
 # of one, as [TYPE].
@@ -141,16 +133,6 @@ STRUCTS: dict[str, dict[str, Type]] = {
 }
 _INTEGERS = {"int32": 2**31, "int64": 2**63}
 _GO = {"duration": "v1.Duration", "bytes": "[]uint8"}
-_DURATION = re.compile(r"[+-]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+|0")
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def seconds(text: str) -> float:
-    """A duration such as `1m30s` in seconds. Raises ValueError."""
-    if not _DURATION.fullmatch(text):
-        raise ValueError(f'time: invalid duration "{text}"')
-    parts = re.findall(r"(\d+\.?\d*)(ns|us|µs|ms|s|m|h)", text)
-    return sum(float(n) * _UNITS[unit] for n, unit in parts) * (-1 if text.startswith("-") else 1)
 
 
 def decode(text: bytes | str) -> Object:

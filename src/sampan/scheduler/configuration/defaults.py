@@ -6,12 +6,34 @@ Source: kube-scheduler 1.37, pkg/scheduler/apis/config/v1 (defaults.go, default_
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 from sampan.machinery.objects import Object
 from sampan.scheduler.plugins import DEFAULT
 
+GROUP = "kubescheduler.config.k8s.io"
+VERSION = f"{GROUP}/v1"
+KIND = "KubeSchedulerConfiguration"
 DEFAULT_NAME = "default-scheduler"
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message says why, in upstream's words."""
+
+
+_DURATION = re.compile(r"[+-]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+|0")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(text: str) -> float:
+    """A duration such as `1m30s` in seconds. Raises ValueError."""
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f'time: invalid duration "{text}"')
+    parts = re.findall(r"(\d+\.?\d*)(ns|us|µs|ms|s|m|h)", text)
+    return sum(float(n) * _UNITS[unit] for n, unit in parts) * (-1 if text.startswith("-") else 1)
+
+
 _SPECS = [{"name": "cpu", "weight": 1}, {"name": "memory", "weight": 1}]
 # The arguments of plugins, by name.
 ARGUMENTS: dict[str, Object] = {

@@ -14,7 +14,7 @@ from sampan.kinds.kind import Invalid
 from sampan.machinery import names
 from sampan.machinery.objects import Object
 from sampan.scheduler import resources
-from sampan.scheduler.configuration import decoding
+from sampan.scheduler.configuration.defaults import VERSION, seconds
 
 _REMOVED = ("AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits")
 _STRATEGIES = ("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")
@@ -49,11 +49,9 @@ def _connection(connection: Object) -> Iterable[Invalid]:
 def _election(election: Object) -> Iterable[Invalid]:
     if not election["leaderElect"]:
         return
-    times = {
-        name: decoding.seconds(election[name]) for name in ("leaseDuration", "renewDeadline", "retryPeriod")
-    }
-    for name, seconds in times.items():
-        if seconds <= 0:
+    times = {name: seconds(election[name]) for name in ("leaseDuration", "renewDeadline", "retryPeriod")}
+    for name, length in times.items():
+        if length <= 0:
             yield fault.invalid(f"leaderElection.{name}", election[name], "must be greater than zero")
     if times["leaseDuration"] <= times["renewDeadline"]:
         text = "must be greater than `RenewDeadline`"
@@ -106,8 +104,7 @@ def _plugins(path: str, plugins: Object) -> Iterable[Invalid]:
 
 
 def _removed(path: str, name: str) -> Invalid:
-    version = decoding.VERSION
-    text = f'was invalid in version "{version}" (KubeSchedulerConfiguration is version "{version}")'
+    text = f'was invalid in version "{VERSION}" (KubeSchedulerConfiguration is version "{VERSION}")'
     return fault.invalid(path, name, text)
 
 
@@ -249,9 +246,9 @@ def _volume_binding(path: str, args: Object) -> Iterable[Invalid]:
 
 
 def _dynamic_resources(path: str, args: Object) -> Iterable[Invalid]:
-    if decoding.seconds(args["filterTimeout"]) < 0:
+    if seconds(args["filterTimeout"]) < 0:
         yield fault.invalid(f"{path}.filterTimeout", args["filterTimeout"], "must be zero or positive")
-    if decoding.seconds(args["bindingTimeout"]) < 1:
+    if seconds(args["bindingTimeout"]) < 1:
         yield fault.invalid(f"{path}.bindingTimeout", args["bindingTimeout"], "must be at least 1 second")
 
 
