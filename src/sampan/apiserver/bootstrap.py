@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sampan.apiserver import policy
 from sampan.apiserver.call import key
+from sampan.apiserver.fairness import suggested
 from sampan.client.api import ApiError, Client
 from sampan.kinds import registry
 from sampan.machinery.objects import Object
@@ -38,7 +39,8 @@ _AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 async def run(server: ApiServer) -> None:
     client = server.local("system:apiserver", ("system:masters",))
     await _all(_create(server, client, n) for n in _namespaces())
-    objects = (*_priority_classes(), _service_range(server.settings.services), *policy.objects())
+    flows = (*suggested.levels(), *suggested.schemas())
+    objects = (*flows, *_priority_classes(), _service_range(server.settings.services), *policy.objects())
     await _all(_create(server, client, o) for o in objects)
     await _kubernetes(server, client)
 

@@ -18,6 +18,7 @@ from sampan.apiserver.catalog import Catalog
 from sampan.apiserver.codec import Decoded
 from sampan.apiserver.custom.definitions import Definitions
 from sampan.apiserver.deleting import Deleter
+from sampan.apiserver.fairness.gate import Gate
 from sampan.apiserver.hooks import Hooks
 from sampan.apiserver.hub import Hubs
 from sampan.apiserver.kubelets import Kubelets
@@ -74,6 +75,7 @@ class ApiServer:
         self.quotas = Quotas(self)
         self.admission = Admission(self)
         self.reader = Reader(store, self.decoded)
+        self.gate = Gate(self)
         self.hubs = Hubs(store, self.moments)
         self.watcher = Watcher(store, self.hubs)
         self.writer = Writer(self)
@@ -118,6 +120,7 @@ class ApiServer:
             self._run("claims", self.services.claims.run())
             self._run("other servers", self.servers.run())
         self._run("service kubernetes", bootstrap.keep(self, self._missing))
+        self._run("flow schemas", self.gate.run())
         self._run("housekeeping", housekeeping.run(self.store, self.settings))
         self.ready = True
 

@@ -27,6 +27,8 @@ MODULES = (
     # certificates.k8s.io, coordination.k8s.io, discovery.k8s.io, events.k8s.io
     "certificate_signing_request", "cluster_trust_bundle", "pod_certificate_request", "lease",
     "endpoint_slice", "event_v1",
+    # flowcontrol.apiserver.k8s.io
+    "flow_schema", "priority_level_configuration",
     # metrics.k8s.io, networking.k8s.io, node.k8s.io, policy
     "node_metrics", "pod_metrics", "ingress", "ingress_class", "ip_address", "network_policy", "service_cidr",
     "runtime_class",
