@@ -2,8 +2,9 @@
 
     catch           what fails becomes a Status; nothing else ever leaves
     limit           the deadline of a request
-    render          the answer as a response: JSON, a table, a stream of watch events
-    authenticate    who asks: client certificate, bearer token, or anonymous   (local clients enter after this)
+    authenticate    who asks: client certificate, bearer token, or anonymous
+    fair            its turn, by priority level and flow, or 429
+    render          the answer as a response: JSON, protobuf, a table, a stream   (local clients enter after this)
     span            the work as a span, the cause of whatever the call writes
     measure         counts and times, for /metrics, and the audit hook
     impersonate     who it is to be taken for, where the asker may
@@ -31,6 +32,7 @@ from sampan.apiserver.authentication import authenticate
 from sampan.apiserver.authorization import authorize
 from sampan.apiserver.call import Answer, Call
 from sampan.apiserver.dispatch import dispatch
+from sampan.apiserver.fairness.gate import fair
 from sampan.apiserver.impersonation import impersonate
 from sampan.apiserver.rendering import render
 from sampan.apiserver.surroundings import catch, current, frozen, limit, measure, span
@@ -43,7 +45,7 @@ Next = Callable[[Call], Awaitable[Answer]]
 
 def remote(server: ApiServer) -> Next:
     """What requests over HTTP pass."""
-    return catch(limit(render(authenticate(server, local(server)))))
+    return catch(limit(authenticate(server, fair(server, render(local(server))))))
 
 
 def local(server: ApiServer) -> Next:
