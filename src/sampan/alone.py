@@ -1,8 +1,8 @@
 """One component alone, in the foreground: what `sampan run` starts.
 
 `control` serves the API without nodes; `node` joins this machine to a cluster, ours or a real one; `cri` is the engine
-for anyone's kubelet; `scheduler` places pods in any cluster. Each keeps everything below its state directory (the
-scheduler keeps nothing), and none needs the supervisor.
+for anyone's kubelet; `scheduler` places pods in any cluster, `descheduler` evicts those that would be placed better.
+Each keeps everything below its state directory (the last two keep nothing), and none needs the supervisor.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sampan.config import Config
 from sampan.host import memory, service
-from sampan.lifecycle.configure import Options, Unusable, with_store
+from sampan.lifecycle.configure import Options, Unusable, with_policies, with_store
 
 if TYPE_CHECKING:
     from sampan.client.http import HttpApiClient
@@ -33,7 +33,8 @@ class Alone:
     """What `sampan run` was told.
 
     `pki` is a directory of keys that several API servers share, and `share_port` lets them listen on one address;
-    `store` are the options that name a store; `config` is a KubeSchedulerConfiguration.
+    `store` are the options that name a store; `config` is a KubeSchedulerConfiguration. For the descheduler:
+    `policy` is a DeschedulerPolicy, `every` the seconds between two looks; with `dry_run` it only tells.
     """
 
     state: Path | None
@@ -44,6 +45,9 @@ class Alone:
     share_port: bool = False
     store: Options = field(default_factory=Options)
     config: Path | None = None
+    policy: Path | None = None
+    every: float = 300.0
+    dry_run: bool = False
 
 
 def run(component: str, told: Alone) -> int:
@@ -51,7 +55,7 @@ def run(component: str, told: Alone) -> int:
     import uvloop
 
     kubeconfig, listen, node_name = told.kubeconfig, told.listen, told.node_name
-    if told.state is None and component != "scheduler":
+    if told.state is None and component not in ("scheduler", "descheduler"):
         raise Unusable(f"{component} keeps state: give it a directory with --state")
     state = told.state or Path()
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -61,6 +65,7 @@ def run(component: str, told: Alone) -> int:
         "node": lambda: node(state, kubeconfig, node_name),
         "cri": lambda: cri(state, listen),
         "scheduler": lambda: scheduler(kubeconfig, told.config, listen),
+        "descheduler": lambda: descheduler(told),
     }[component]()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_asked(work))
@@ -101,7 +106,7 @@ async def control(told: Alone, state: Path) -> None:
         kubeconfig_file=str(told.kubeconfig.absolute()) if told.kubeconfig else "",
         pki_directory=str(told.pki.absolute()) if told.pki else "",
     )
-    config = with_store(config, told.store)
+    config = with_policies(with_store(config, told.store), told.store)
     config.store.parent.mkdir(exist_ok=True)
     _credentials(config, host)
     print(
@@ -204,4 +209,24 @@ async def scheduler(kubeconfig: Path | None, config: Path | None, listen: str) -
         await process.run()
     finally:
         await face.close(grace=1.0)
+        await client.close()
+
+
+async def descheduler(told: Alone) -> None:
+    """Evicts, again and again, what would be placed better, in the cluster that a kubeconfig names."""
+    from sampan.scheduler import configuration
+    from sampan.scheduler.configuration import build
+    from sampan.scheduler.descheduler import policy, process
+
+    try:
+        text = told.config.read_bytes() if told.config else configuration.EMPTY
+        profiles = build.profiles(configuration.load(text))
+        chosen = policy.load(told.policy.read_bytes()) if told.policy else policy.default()
+    except (configuration.ConfigurationError, policy.PolicyError, OSError) as e:
+        raise Unusable(str(e)) from e
+    client = _client("a descheduler", told.kubeconfig)
+    print(f"descheduling every {told.every:g} s", file=sys.stderr, flush=True)
+    try:
+        await process.run(client, profiles, chosen, told.every, dry=told.dry_run)
+    finally:
         await client.close()

@@ -65,7 +65,7 @@ def surroundings(made: Cluster, directory: Path) -> dict[str, str]:
 
 def restore(made: Cluster, before: list[Object]) -> None:
     """Take away what a scenario made, and put the nodes back as they were."""
-    kinds = "deployments,replicasets,jobs,pods,podgroups,events"
+    kinds = "deployments,replicasets,jobs,pods,podgroups,pdb,events"
     made.kubectl("delete", kinds, "--all", "--force", "--grace-period=0", check=False)
     made.kubectl("delete", "priorityclass", "urgent", "patient", "--ignore-not-found")
     for old, new in zip(before, nodes(made), strict=True):

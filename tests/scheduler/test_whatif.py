@@ -76,6 +76,17 @@ def test_manifests_stand_for_their_pods() -> None:
     assert pods[0].labels == {"app": "web"}
 
 
+def test_what_writers_leave_out_is_filled_in() -> None:
+    limited: Object = {
+        "kind": "Pod",
+        "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    }
+    limited["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "2"}}
+    assert cluster.pods_of([limited])[0].requests == {"cpu": 2000}
+    assert "requests" not in limited["spec"]["containers"][0]["resources"]
+
+
 def test_how_many_nodes_of_which_shape() -> None:
     pods = [pod(f"p{i}", cpu="3") for i in range(5)] + [pod("big", cpu="7"), pod("huge", cpu="40")]
     state = cluster.of([node("a"), *pods])

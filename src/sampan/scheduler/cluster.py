@@ -7,11 +7,13 @@ and the rest. Nothing here writes to a cluster.
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sampan.client.api import ApiError, Client
+from sampan.kinds import registry
 from sampan.machinery.objects import Key, Object, get
 from sampan.scheduler import snapshot as resources
 from sampan.scheduler.pods import PodInfo
@@ -83,7 +85,7 @@ def of(objects: Iterable[Object]) -> ClusterState:
         if resource == NODES:
             state.snapshot.set_node(obj)
         elif resource == PODS:
-            pods.append(PodInfo(_placed(obj)))
+            pods.append(PodInfo(_whole(_placed(obj))))
         elif resource:
             state.snapshot.set(resource, obj if obj["kind"] in _CLUSTER_WIDE else _placed(obj))
     for pod in pods:
@@ -98,8 +100,8 @@ def of(objects: Iterable[Object]) -> ClusterState:
 
 
 def order(pod: PodInfo) -> tuple[int, str]:
-    """The order in which pods are tried: by priority, then by age."""
-    return -pod.priority, pod.object["metadata"].get("creationTimestamp") or ""
+    """The order in which pods are tried: by priority, then by age; what is not made yet is the youngest."""
+    return -pod.priority, pod.object["metadata"].get("creationTimestamp") or "later"
 
 
 def flat(objects: Iterable[Object]) -> Iterator[Object]:
@@ -117,7 +119,7 @@ def pods_of(objects: Iterable[Object]) -> list[PodInfo]:
     for obj in flat(objects):
         kind = obj.get("kind", "")
         if kind == "Pod":
-            found.append(PodInfo(_placed(obj)))
+            found.append(PodInfo(_whole(_placed(obj))))
         elif kind in _TEMPLATES:
             found.extend(_copies(_placed(obj), *_TEMPLATES[kind]))
     return found
@@ -136,7 +138,17 @@ def _copies(obj: Object, template: str, replicas: str) -> Iterator[PodInfo]:
     for i in range(int(many)):
         own = {**(pod.get("metadata") or {}), "name": f"{meta['name']}-{i}", "namespace": meta["namespace"]}
         own["ownerReferences"] = [owner]
-        yield PodInfo({"kind": "Pod", "metadata": own, "spec": pod.get("spec") or {}})
+        yield PodInfo(_whole({"kind": "Pod", "metadata": own, "spec": pod.get("spec") or {}}))
+
+
+def _whole(pod: Object) -> Object:
+    """A pod with what its writer left out, as an API server would fill it in; one that came from there is whole."""
+    if "status" in pod:
+        return pod
+    made: Object = copy.deepcopy(pod)
+    made.setdefault("spec", {})
+    registry.of("v1", "Pod").default(made)
+    return made
 
 
 def _placed(obj: Object) -> Object:

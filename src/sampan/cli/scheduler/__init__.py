@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "explain": ("explain", "for one pod, every verdict and score, and what would make it fit"),
     "batch": ("batch", "place all waiting pods together, and show the plan; --apply binds them"),
     "what-if": ("what_if", "play other pods, another configuration, more nodes; nothing is written"),
+    "deschedule": ("deschedule", "find pods that would be placed better today; --apply evicts them"),
 }
 
 
