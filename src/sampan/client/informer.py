@@ -134,6 +134,7 @@ class Informers:
         self._client = client
         self._informers: dict[str, Informer] = {}
         self._new: asyncio.Queue[Informer] = asyncio.Queue()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def informer(self, kind: str) -> Informer:
         """The informer of a kind, begun where nobody has asked for it before."""
@@ -149,6 +150,12 @@ class Informers:
     def add_index(self, kind: str, name: str, values: Values, /) -> None:
         self.informer(kind).copies.add_index(name, values)
 
+    def forget(self, kind: str, /) -> None:
+        """Follow a kind no longer, and drop its copies: it is not served any more."""
+        self._informers.pop(kind, None)
+        if task := self._tasks.pop(kind, None):
+            task.cancel()
+
     async def synced(self, kinds: Iterable[str], /) -> None:
         """Wait until the copies of these kinds are whole."""
         for kind in kinds:
@@ -159,7 +166,9 @@ class Informers:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 informer = await self._new.get()
-                tasks.create_task(informer.run(), name=f"informer of {informer.kind}")
+                if self._informers.get(informer.kind) is informer:
+                    name = f"informer of {informer.kind}"
+                    self._tasks[informer.kind] = tasks.create_task(informer.run(), name=name)
 
     def get(self, kind: str, key: Key) -> Object | None:
         return self._of(kind).objects.get(key)

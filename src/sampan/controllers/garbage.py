@@ -21,6 +21,7 @@ from functools import cache as once
 from functools import partial
 
 from sampan.client.api import Propagation
+from sampan.controllers import custom_kinds
 from sampan.controllers.settings import Settings
 from sampan.kinds import registry
 from sampan.kinds.kind import Kind
@@ -42,6 +43,7 @@ class Observed:
     object: Object
     owners: tuple[tuple[Object, Object | None], ...]
     dependents: tuple[tuple[str, Object], ...]
+    custom: tuple[Kind, ...] = ()
 
 
 @once
@@ -57,8 +59,10 @@ def _by_kind() -> dict[tuple[str, str], Kind]:
     return {(k.group, k.kind): k for k in collected()}
 
 
-def _kind_of(ref: Object) -> Kind | None:
-    return _by_kind().get((ref["apiVersion"].rpartition("/")[0], ref["kind"]))
+def _kind_of(ref: Object, custom: tuple[Kind, ...]) -> Kind | None:
+    group, name = ref["apiVersion"].rpartition("/")[0], ref["kind"]
+    found = _by_kind().get((group, name))
+    return found or next((k for k in custom if (k.group, k.kind) == (group, name)), None)
 
 
 def work(kind: str, obj: Object) -> Key:
@@ -80,7 +84,7 @@ def observe(cache: Cache, name: Key) -> Observed | None:
     owners = tuple((ref, _owner(cache, ref, name.namespace)) for ref in refs)
     awaited = any(owner and _waits(owner) for _, owner in owners)
     dependents = dependents_of(cache, found) if going or awaited else ()
-    return Observed(kind, found, owners, tuple(dependents))
+    return Observed(kind, found, owners, tuple(dependents), custom_kinds.served(cache))
 
 
 # Stands for an owner of a kind that we do not know: it may exist, so what it owns is kept.
@@ -88,7 +92,7 @@ UNKNOWN: Object = {"metadata": {}}
 
 
 def _owner(cache: Cache, ref: Object, namespace: str) -> Object | None:
-    kind = _kind_of(ref)
+    kind = _kind_of(ref, custom_kinds.served(cache))
     if kind is None:
         return UNKNOWN
     found = cache.get(kind.resource, Key(namespace if kind.namespaced else "", ref["name"]))
@@ -97,7 +101,8 @@ def _owner(cache: Cache, ref: Object, namespace: str) -> Object | None:
 
 def dependents_of(cache: Cache, obj: Object) -> Iterable[tuple[str, Object]]:
     uid = obj["metadata"].get("uid", "")
-    return [(k.resource, found) for k in collected() for found in cache.index(k.resource, "owners", uid)]
+    kinds = (*collected(), *custom_kinds.served(cache))
+    return [(k.resource, found) for k in kinds for found in cache.index(k.resource, "owners", uid)]
 
 
 def decide(seen: Observed, now: float) -> Plan:
@@ -158,7 +163,7 @@ def _confirm(seen: Observed) -> list[Action]:
     """Nothing is deleted for an owner that is only missing from our copy."""
     steps: list[Action] = []
     for ref, owner in seen.owners:
-        kind = _kind_of(ref)
+        kind = _kind_of(ref, seen.custom)
         if owner is None and kind:
             namespace = key(seen.object).namespace if kind.namespaced else ""
             steps.append(Absent(kind.resource, Key(namespace, ref["name"]), ref["uid"]))
@@ -200,7 +205,7 @@ def _wakes(kind: str, cache: Cache, obj: Object) -> Iterable[Key]:
     if gone or "deletionTimestamp" in meta:
         for ref in meta.get("ownerReferences") or ():
             found = _owner(cache, ref, namespace)
-            owners_kind = _kind_of(ref)
+            owners_kind = _kind_of(ref, custom_kinds.served(cache))
             if found and owners_kind and _waits(found):
                 woken.append(work(owners_kind.resource, found))
     return woken
@@ -208,6 +213,10 @@ def _wakes(kind: str, cache: Cache, obj: Object) -> Iterable[Key]:
 
 def _owner_uids(obj: Object) -> Iterable[str]:
     return [ref["uid"] for ref in obj["metadata"].get("ownerReferences") or ()]
+
+
+def _custom(kind: str) -> tuple[Watch, tuple[Index, ...]]:
+    return Watch(kind, partial(_wakes, kind)), (Index(kind, "owners", _owner_uids),)
 
 
 def make(settings: Settings) -> Controller:
@@ -219,4 +228,5 @@ def make(settings: Settings) -> Controller:
         decide=decide,
         indexes=tuple(Index(kind, "owners", _owner_uids) for kind in kinds),
         subject="owners of",
+        custom=_custom,
     )

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sampan.controllers import custom_kinds
 from sampan.controllers.settings import Settings
 from sampan.kinds import registry
 from sampan.kinds.kind import Kind
@@ -55,11 +56,12 @@ def observe(cache: Cache, name: Key) -> Observed | None:
         return None
     left: Counter[str] = Counter()
     finalizers: Counter[str] = Counter()
-    for kind in watched(contents()):
+    custom = tuple(k for k in custom_kinds.served(cache) if k.namespaced)
+    for kind in (*watched(contents()), *custom):
         for obj in cache.list(kind.resource, name.name):
             left[kind.resource] += 1
             finalizers.update(obj["metadata"].get("finalizers") or ())
-    return Observed(found, tuple(k.resource for k in contents()), left, finalizers)
+    return Observed(found, tuple(k.resource for k in (*contents(), *custom)), left, finalizers)
 
 
 def decide(seen: Observed, now: float) -> Plan:
@@ -143,5 +145,9 @@ def _if_going(cache: Cache, obj: Object) -> Iterable[Key]:
 def make(settings: Settings) -> Controller:
     inside = tuple(Watch(k.resource, _if_going) for k in watched(contents()))
     return Controller(
-        name="namespace-controller", watches=(Watch(KIND), *inside), observe=observe, decide=decide
+        name="namespace-controller",
+        watches=(Watch(KIND), *inside),
+        observe=observe,
+        decide=decide,
+        custom=lambda resource: (Watch(resource, _if_going), ()),
     )

@@ -86,6 +86,8 @@ class Emit:
     message: str
 
 
+# The resource that brings custom kinds.
+DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 Action = Create | Update | Patch | Delete | DeleteAll | Absent | Emit
 
 
@@ -171,3 +173,6 @@ class Controller:
     always: tuple[Key, ...] = ()
     # What spans say is reconciled; the first watched kind where empty.
     subject: str = ""
+    # For controllers that work on every kind: how to watch and index a custom one, by its resource. They also watch
+    # the definitions.
+    custom: Callable[[str], tuple[Watch, tuple[Index, ...]]] | None = None

@@ -15,10 +15,11 @@ from typing import Protocol
 
 from sampan.client.api import ApiError, Change, Client, Unavailable
 from sampan.host import trace
+from sampan.kinds.custom.definitions import established
 from sampan.machinery.objects import Key, Object
 from sampan.reconcile import actions
 from sampan.reconcile.actions import Written
-from sampan.reconcile.controller import Cache, Controller, Plan, Watch
+from sampan.reconcile.controller import DEFINITIONS, Cache, Controller, Plan, Watch
 from sampan.reconcile.events import Recorder
 from sampan.reconcile.queue import Queue
 
@@ -34,6 +35,8 @@ class Informers(Cache, Protocol):
     def add_index(self, kind: str, name: str, values: Callable[[Object], Iterable[str]], /) -> None: ...
 
     def subscribe(self, kind: str, handler: Callable[[Change, Object | None], None], /) -> None: ...
+
+    def forget(self, kind: str, /) -> None: ...
 
     async def synced(self, kinds: Iterable[str], /) -> None: ...
 
@@ -94,9 +97,26 @@ class Runner:
             informers.add_index(index.kind, index.name, index.values)
         for watch in controller.watches:
             informers.subscribe(watch.kind, self._handler(watch))
+        if controller.custom:
+            self._kinds.add(DEFINITIONS)
+            informers.subscribe(DEFINITIONS, self._defined)
+
+    def _defined(self, change: Change, old: Object | None) -> None:
+        """Follow the objects of custom kinds while their definitions are there."""
+        resource = change.object["metadata"]["name"]
+        if change.type == "DELETED":
+            self._kinds.discard(resource)
+            self._informers.forget(resource)
+        elif resource not in self._kinds and established(change.object):
+            assert self._controller.custom is not None
+            watch, indexes = self._controller.custom(resource)
+            self._kinds.add(resource)
+            for index in indexes:
+                self._informers.add_index(index.kind, index.name, index.values)
+            self._informers.subscribe(resource, self._handler(watch))
 
     async def run(self) -> None:
-        await self._informers.synced(self._kinds)
+        await self._informers.synced(list(self._kinds))
         for key in self._controller.always:
             self._queue.add(key)
         async with asyncio.TaskGroup() as tasks:
