@@ -54,6 +54,7 @@ async def test_gates_hold_a_pod_back() -> None:
         await c.admin.create("pods", pod("gated", schedulingGates=[{"name": "example.com/wait"}]))
         await c.admin.create("pods", pod("open"))
         await bound(c, "open")
+        assert scheduled(await c.admin.get("pods", "gated", "default"))["reason"] == "SchedulingGated"
         assert "nodeName" not in (await c.admin.get("pods", "gated", "default"))["spec"]
         await c.admin.patch("pods", "gated", "default", {"spec": {"schedulingGates": None}})
         await bound(c, "gated")

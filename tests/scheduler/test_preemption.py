@@ -145,6 +145,7 @@ async def test_victims_are_told_and_the_pod_takes_their_place() -> None:
         await bound(c, "high")
         assert c.informers.get("pods", ("default", "low")) is None  # type: ignore[arg-type]
         high = await c.admin.get("pods", "high", "default")
+        assert "nominatedNodeName" not in high["status"]
         async with asyncio.timeout(10):
             while not await c.events("low") or len(await c.events("high")) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)

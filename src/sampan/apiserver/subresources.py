@@ -88,6 +88,7 @@ class Subresources:
                 "lastTransitionTime": now(),
             }
             status = pod.setdefault("status", {})
+            status.pop("nominatedNodeName", None)
             others = [c for c in status.get("conditions") or () if c.get("type") != "PodScheduled"]
             status["conditions"] = [*others, scheduled]
             return pod

@@ -19,6 +19,8 @@ def _prepare(obj: Object, old: Object | None, subresource: str) -> None:
     if old is None:
         obj["status"] = {"phase": "Pending", "qosClass": qos(obj)}
         obj["metadata"]["generation"] = 1
+        if get(obj, "spec.schedulingGates"):
+            obj["status"]["conditions"] = [_gated(obj)]
         return
     if subresource == "ephemeralcontainers":
         obj["spec"] = {**old["spec"], "ephemeralContainers": get(obj, "spec.ephemeralContainers", [])}
@@ -27,6 +29,17 @@ def _prepare(obj: Object, old: Object | None, subresource: str) -> None:
     elif subresource != "status":
         _keep_ephemeral(obj["spec"], old["spec"])
     strategy.counted(obj, old, subresource)
+
+
+def _gated(obj: Object) -> Object:
+    """What a pod says of itself as long as no scheduler may look at it."""
+    return {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "SchedulingGated",
+        "message": "Scheduling is blocked due to non-empty scheduling gates",
+        "lastTransitionTime": obj["metadata"].get("creationTimestamp"),
+    }
 
 
 def _keep_ephemeral(spec: Object, old: Object) -> None:
