@@ -222,3 +222,44 @@ def test_what_kubectl_apply_sends_leads_to_what_was_written(old: Any, new: Any) 
     before = copy.deepcopy(old)
     assert strategic(containers(*old), patch, POD) == containers(*new)
     assert old == before
+
+
+REPLACED = [{"$patch": "replace"}, {"ip": "10.0.0.1"}]
+
+
+@pytest.mark.parametrize(
+    ("value", "patch", "found"),
+    [
+        ({}, {"status": {"podIPs": REPLACED}}, {"status": {"podIPs": [{"ip": "10.0.0.1"}]}}),
+        ({"status": {}}, {"status": {"podIPs": REPLACED}}, {"status": {"podIPs": [{"ip": "10.0.0.1"}]}}),
+        (
+            {"status": {"podIPs": [{"ip": "10.0.0.9"}]}},
+            {"status": {"podIPs": REPLACED}},
+            {"status": {"podIPs": [{"ip": "10.0.0.1"}]}},
+        ),
+        ({}, {"spec": {"$patch": "replace", "nodeName": "a"}}, {}),
+        ({}, {"spec": {"containers": [{"name": "a", "$patch": "delete"}, {"name": "b"}]}},
+         {"spec": {"containers": [{"name": "b"}]}}),
+        ({}, {"spec": {"$retainKeys": ["nodeName"], "nodeName": "a"}}, {"spec": {"nodeName": "a"}}),
+        ({"metadata": {"finalizers": ["a", "b"]}}, {"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"]}},
+         {"metadata": {"finalizers": ["b"]}}),
+        ({}, {"metadata": {"$setElementOrder/finalizers": ["b", "a"], "finalizers": ["b"]}},
+         {"metadata": {"finalizers": ["b"]}}),
+    ],
+)  # fmt: skip
+def test_directives_where_there_is_nothing_and_where_there_is(value: Any, patch: Any, found: Any) -> None:
+    assert strategic(value, patch, schemas.node("", "v1", "Pod")) == found
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"spec": {"$patch": "merge"}},
+        {"spec": {"containers": [{"name": "a", "$patch": "merge"}]}},
+        {"spec": {"containers": [{"image": "x"}]}},
+        {"spec": {"containers": ["a"]}},
+    ],
+)
+def test_patches_that_cannot_be(patch: Any) -> None:
+    with pytest.raises(PatchError):
+        strategic({"spec": {"containers": [{"name": "a"}]}}, patch, schemas.node("", "v1", "Pod"))

@@ -175,6 +175,7 @@ class Node(Protocol):
     def child(self, name: str) -> Node: ...
 
 
+_NOTHING = object()
 _DIRECTIVE, _RETAIN = "$patch", "$retainKeys"
 _DELETE, _ORDER = "$deleteFromPrimitiveList/", "$setElementOrder/"
 
@@ -189,10 +190,10 @@ def strategic(value: dict[str, Any], patch: dict[str, Any], node: Node) -> dict[
 def _merge_map(value: dict[str, Any], patch: dict[str, Any], node: Node) -> dict[str, Any]:
     directive = patch.get(_DIRECTIVE)
     if directive == "replace":
-        return {k: _clean(v) for k, v in patch.items() if k != _DIRECTIVE}
+        return dict(_plain({k: v for k, v in patch.items() if k != _DIRECTIVE}))
     if directive == "delete":
         return {}
-    if directive is not None and directive != "merge":
+    if directive is not None:
         raise PatchError(f"Unknown patch type found: {directive} in map")
     found = _retained(value, patch)
     for name in _lists_named(patch):
@@ -202,8 +203,10 @@ def _merge_map(value: dict[str, Any], patch: dict[str, Any], node: Node) -> dict
             continue
         if item is None:
             found.pop(name, None)
-        elif name not in found or found[name] is None:
+        elif name not in found or found[name] is None or type(found[name]) is not type(item):
             found[name] = _clean(item)
+            if found[name] is _NOTHING:
+                del found[name]
         else:
             found[name] = _merge_value(found[name], item, node.child(name))
     return found
@@ -235,16 +238,19 @@ def _changed_list(value: Any, patch: dict[str, Any], name: str, node: Node) -> l
     kept = [v for v in original if not (deleted and v in deleted)]
     if not isinstance(items, list):
         raise PatchError(f"cannot order {name}: it is not a list in the patch")
-    merged = _merge_list(kept, items, node, original) if "merge" in node.strategies else _clean(items) or kept
+    if "merge" in node.strategies and original:
+        merged = _merge_list(kept, items, node, original)
+    else:
+        merged = _clean(items) or kept
     return _ordered(merged, order, original, node.merge_key) if order else merged
 
 
 def _merge_value(value: Any, patch: Any, node: Node) -> Any:
     if isinstance(value, dict) and isinstance(patch, dict):
-        return _clean(patch) if "replace" in node.strategies else _merge_map(value, patch, node)
-    if isinstance(value, list) and isinstance(patch, list) and "merge" in node.strategies:
-        return _merge_list(value, patch, node, value)
-    return _clean(patch)
+        return _plain(patch) if "replace" in node.strategies else _merge_map(value, patch, node)
+    if isinstance(value, list) and isinstance(patch, list):
+        return _merge_list(value, patch, node, value) if "merge" in node.strategies else _plain(patch)
+    return patch
 
 
 def _merge_list(value: list[Any], patch: list[Any], node: Node, original: list[Any]) -> list[Any]:
@@ -254,8 +260,13 @@ def _merge_list(value: list[Any], patch: list[Any], node: Node, original: list[A
     key = node.merge_key
     if not key:
         raise PatchError("cannot merge a list of objects without a merge key")
+    if not all(isinstance(v, dict) for v in (*value, *patch)):
+        raise PatchError("a list of objects cannot be merged with other values")
+    for item in patch:
+        if item.get(_DIRECTIVE) not in (None, "delete", "replace"):
+            raise PatchError(f"Unknown patch type found: {item[_DIRECTIVE]} in a list")
     if any(v.get(_DIRECTIVE) == "replace" for v in patch):
-        return [_clean(v) for v in patch if _DIRECTIVE not in v]
+        return [_plain(v) for v in patch if _DIRECTIVE not in v]
     gone = [_key_of(v, key) for v in patch if v.get(_DIRECTIVE) == "delete"]
     found = [v for v in value if v.get(key) not in gone]
     added = [v for v in patch if v.get(_DIRECTIVE) != "delete"]
@@ -263,7 +274,7 @@ def _merge_list(value: list[Any], patch: list[Any], node: Node, original: list[A
         wanted = _key_of(item, key)
         at = next((i for i, v in enumerate(found) if _same(v.get(key), wanted)), None)
         if at is None:
-            found.append(_clean(item))
+            found.append(_plain(item))
         else:
             found[at] = _merge_map(found[at], item, node)
     return _ordered(found, added, original, key)
@@ -298,13 +309,16 @@ def _ordered(merged: list[Any], order: Iterable[Any], original: list[Any], key: 
 
 
 def _clean(patch: Any) -> Any:
-    """What a patch puts where nothing was: its values, without nulls and directives."""
+    """What a patch puts where nothing was: its values, without nulls, and without all that has a directive."""
     if isinstance(patch, dict):
-        if patch.get(_DIRECTIVE) == "delete":
-            return {}
-        return {k: _clean(v) for k, v in patch.items() if v is not None and not k.startswith("$")}
+        kept = {k: _clean(v) for k, v in patch.items() if v is not None and not k.startswith("$")}
+        return {k: v for k, v in kept.items() if v is not _NOTHING} if _DIRECTIVE not in patch else _NOTHING
     if isinstance(patch, list):
-        return [
-            _clean(v) for v in patch if not (isinstance(v, dict) and v.get(_DIRECTIVE) in ("delete", "replace"))
-        ]
+        return [v for v in map(_clean, patch) if v is not _NOTHING]
     return patch
+
+
+def _plain(patch: Any) -> Any:
+    """A value that takes the place of another, or is added to a list: without nulls and directives within it."""
+    found = _clean(patch)
+    return {} if found is _NOTHING else found
