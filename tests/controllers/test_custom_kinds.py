@@ -55,6 +55,7 @@ async def test_what_a_custom_object_owns_goes_with_it_and_the_other_way_round() 
         await c.admin.create(BOATS, boat("dinghy", ownerReferences=[ref]))
         owned = {"name": "log", "namespace": "default", "ownerReferences": [ref]}
         await c.admin.create("configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": owned})
+        await c.until("configmaps", "log", bool)
         await c.admin.delete(BOATS, "tern", "default", propagation="Foreground")
         await c.until("configmaps", "log", gone)
         await c.until(BOATS, "tern", gone)
@@ -69,6 +70,7 @@ async def test_a_namespace_goes_with_its_custom_objects() -> None:
             "namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "sea"}}
         )
         await c.admin.create(BOATS, boat("tern", "sea"))
+        await c.until("namespaces", "sea", bool, "")
         await c.admin.delete("namespaces", "sea")
         await c.until("namespaces", "sea", gone, "")
         assert not (await c.admin.list(BOATS)).items
