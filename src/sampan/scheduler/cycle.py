@@ -158,7 +158,7 @@ def later(profile: Profile) -> Profile:
 
 def permit(reservation: Reservation, waiting: WaitingPods, now: float) -> Status | None:
     """Ask the permit plugins: None where none refuses. Those that want to wait put the pod among `waiting`."""
-    deadlines: dict[str, float] = {}
+    patience: dict[str, float] = {}
     pod, node = reservation.pod, reservation.node
     for plugin in reservation.profile.permit:
         found, seconds = plugin.permit(reservation.states.get(plugin.name), pod, node)
@@ -169,9 +169,9 @@ def permit(reservation: Reservation, waiting: WaitingPods, now: float) -> Status
         if found.code is not Code.WAIT:
             text = f'running Permit plugin "{plugin.name}": {found.message}'
             return Status(Code.ERROR, (text,), plugin.name)
-        deadlines[plugin.name] = now + seconds
-    if deadlines:
-        waiting.add(WaitingPod(pod, node, deadlines))
+        patience[plugin.name] = seconds
+    if patience:
+        waiting.add(WaitingPod(pod, node, patience, now))
     return None
 
 

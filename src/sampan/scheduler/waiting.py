@@ -13,11 +13,12 @@ from sampan.scheduler.pods import PodInfo
 
 
 class WaitingPod:
-    """One pod on `node`, and until when each plugin lets it wait, in seconds of the loop's clock."""
+    """One pod on `node`; `patience` has for each plugin that lets it wait how many seconds it may, from `now` on."""
 
-    def __init__(self, pod: PodInfo, node: str, deadlines: dict[str, float]) -> None:
+    def __init__(self, pod: PodInfo, node: str, patience: dict[str, float], now: float) -> None:
         self.pod, self.node = pod, node
-        self._deadlines = deadlines
+        self._patience = patience
+        self._deadlines = {plugin: now + seconds for plugin, seconds in patience.items()}
         self._decided: asyncio.Future[Status | None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -40,14 +41,21 @@ class WaitingPod:
     async def decision(self) -> Status | None:
         """None once all have allowed it, else why it was rejected."""
         clock = asyncio.get_running_loop().time
-        began = clock()
         while not self._decided.done():
             plugin, deadline = min(self._deadlines.items(), key=lambda item: item[1])
             await asyncio.wait({self._decided}, timeout=max(0.0, deadline - clock()))
             if not self._decided.done() and self._deadlines.get(plugin) == deadline <= clock():
-                waited = f"{deadline - began:g}s"
+                waited = _shown(self._patience[plugin])
                 self.reject(plugin, f"rejected due to timeout after waiting {waited} at plugin {plugin}")
         return self._decided.result()
+
+
+def _shown(seconds: float) -> str:
+    """A duration as Go prints it: `100ms`, `20s`, `1m30s`."""
+    if seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes:g}m{rest:g}s" if minutes else f"{rest:g}s"
 
 
 class WaitingPods:
