@@ -24,5 +24,5 @@ KIND = Kind(
     namespaced=False,
     columns=(NAME, AGE),
     prepare=strategy.counted_whole,
-    validate=metadata.checked(_validate),
+    validate=metadata.checked(_validate, namespaced=False),
 )

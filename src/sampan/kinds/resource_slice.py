@@ -82,5 +82,5 @@ KIND = Kind(
         "spec.pool.name": get(obj, "spec.pool.name", ""),
     },
     prepare=strategy.counted_whole,
-    validate=metadata.checked(_validate),
+    validate=metadata.checked(_validate, namespaced=False),
 )

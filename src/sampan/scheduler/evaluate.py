@@ -36,6 +36,8 @@ LISTS = {
     "csiStorageCapacities": resources.CAPACITIES,
     "volumeAttachments": resources.ATTACHMENTS,
     "deviceClasses": resources.DEVICE_CLASSES,
+    "resourceClaims": resources.RESOURCE_CLAIMS,
+    "resourceSlices": resources.RESOURCE_SLICES,
 }
 
 

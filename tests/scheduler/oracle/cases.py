@@ -10,6 +10,7 @@ import random
 import sys
 from typing import Any
 
+from tests.scheduler.oracle.device_cases import add_devices
 from tests.scheduler.oracle.preemption_cases import add_preemption
 from tests.scheduler.oracle.volume_cases import add_volumes
 
@@ -37,8 +38,8 @@ class Maker:
 
     def likely(self, *topics: str, then: float = 0.7, other: float = 0.1) -> bool:
         """Chance depends on what the case is about."""
-        if self.topic == "preemption":
-            return self.chance(0.15)
+        if self.topic in ("preemption", "devices"):
+            return self.chance(0.15 if self.topic == "preemption" else 0.02)
         return self.chance(then if self.topic in topics or self.topic == "mixed" else other)
 
     # Nodes
@@ -474,6 +475,8 @@ def case(seed: int, topic: str = "") -> Object:
         add_volumes(make, found)
     if make.topic == "preemption":
         add_preemption(make, found)
+    if make.topic == "devices":
+        add_devices(make, found)
     return found
 
 

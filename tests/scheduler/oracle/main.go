@@ -12,12 +12,14 @@ import (
 	"fmt"
 	"os"
 	"sort"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
@@ -60,6 +62,8 @@ type Case struct {
 	CSIStorageCapacities   []*storagev1.CSIStorageCapacity `json:"csiStorageCapacities,omitempty"`
 	VolumeAttachments      []*storagev1.VolumeAttachment   `json:"volumeAttachments,omitempty"`
 	DeviceClasses          []*resourcev1.DeviceClass       `json:"deviceClasses,omitempty"`
+	ResourceClaims         []*resourcev1.ResourceClaim     `json:"resourceClaims,omitempty"`
+	ResourceSlices         []*resourcev1.ResourceSlice     `json:"resourceSlices,omitempty"`
 	PodDisruptionBudgets   []*policyv1.PodDisruptionBudget `json:"podDisruptionBudgets,omitempty"`
 	Preempt                bool                            `json:"preempt,omitempty"`
 	Pod                    *v1.Pod                         `json:"pod"`
@@ -130,7 +134,6 @@ func informersOf(c *Case, client *fake.Clientset) informers.SharedInformerFactor
 	fill(storage.CSIStorageCapacities().Informer(), c.CSIStorageCapacities)
 	fill(core.Nodes().Informer(), c.Nodes)
 	fill(core.Pods().Informer(), c.Pods)
-	fill(factory.Resource().V1().DeviceClasses().Informer(), c.DeviceClasses)
 	return factory
 }
 
@@ -139,6 +142,63 @@ func fillLate(c *Case, factory informers.SharedInformerFactory) {
 	fill(factory.Core().V1().PersistentVolumes().Informer(), c.PersistentVolumes)
 	fill(factory.Core().V1().PersistentVolumeClaims().Informer(), c.PersistentVolumeClaims)
 	fill(factory.Storage().V1().VolumeAttachments().Informer(), c.VolumeAttachments)
+}
+
+// devicesOf is what dynamic allocation sees. It lives on events, so its own informers really run.
+func devicesOf(ctx context.Context, c *Case) (fwk.SharedDRAManager, error) {
+	objects := []apiruntime.Object{}
+	for _, claim := range c.ResourceClaims {
+		objects = append(objects, claim)
+	}
+	for _, slice := range c.ResourceSlices {
+		objects = append(objects, slice)
+	}
+	for _, class := range c.DeviceClasses {
+		objects = append(objects, class)
+	}
+	client := fake.NewClientset(objects...)
+	factory := informers.NewSharedInformerFactory(client, 0)
+	claims := assumecache.NewAssumeCache(klog.FromContext(ctx), factory.Resource().V1().ResourceClaims().Informer(), "ResourceClaim", "", nil)
+	slices, err := tracker.StartTracker(ctx, tracker.Options{
+		EnableConsumableCapacity: true, SliceInformer: factory.Resource().V1().ResourceSlices(), KubeClient: client,
+	})
+	if err != nil {
+		return nil, err
+	}
+	manager := dynamicresources.NewDRAManager(ctx, claims, slices, factory)
+	if handler, ok := manager.DeviceClassResolver().(cache.ResourceEventHandler); ok {
+		if _, err := factory.Resource().V1().DeviceClasses().Informer().AddEventHandler(handler); err != nil {
+			return nil, err
+		}
+	}
+	if len(objects) > 0 {
+		factory.Start(ctx.Done())
+		factory.WaitForCacheSync(ctx.Done())
+		for len(c.ResourceClaims) > len(claims.List(nil)) {
+			time.Sleep(time.Millisecond)
+		}
+		// The manager learns of what is taken by events, too.
+		taken := map[string]bool{}
+		for _, claim := range c.ResourceClaims {
+			if claim.Status.Allocation != nil {
+				for _, result := range claim.Status.Allocation.Devices.Results {
+					taken[result.Driver+"/"+result.Pool+"/"+result.Device] = true
+				}
+			}
+		}
+		for {
+			state, err := manager.ResourceClaims().GatherAllocatedState()
+			if err == nil && len(state.AllocatedDevices)+len(state.AllocatedSharedDeviceIDs) >= len(taken) {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		for len(c.DeviceClasses) > 0 && manager.DeviceClassResolver().GetDeviceClass(
+			v1.ResourceName(resourcev1.ResourceDeviceClassPrefix+c.DeviceClasses[len(c.DeviceClasses)-1].Name)) == nil {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return manager, nil
 }
 
 func profileOf(c *Case) (*config.KubeSchedulerProfile, error) {
@@ -161,7 +221,6 @@ func frameworkOf(ctx context.Context, c *Case) (framework.Framework, *schedulerc
 	if err != nil {
 		return nil, nil, err
 	}
-	logger := klog.FromContext(ctx)
 	client := fake.NewClientset()
 	factory := informersOf(c, client)
 	nominated := nominator{}
@@ -173,17 +232,14 @@ func frameworkOf(ctx context.Context, c *Case) (framework.Framework, *schedulerc
 		nominated[pod.Status.NominatedNodeName] = append(nominated[pod.Status.NominatedNodeName], info)
 	}
 	snapshot := schedulercache.NewSnapshot(c.Pods, c.Nodes)
-	claims := assumecache.NewAssumeCache(logger, factory.Resource().V1().ResourceClaims().Informer(), "ResourceClaim", "", nil)
-	slices, err := tracker.StartTracker(ctx, tracker.Options{
-		SliceInformer: factory.Resource().V1().ResourceSlices(), KubeClient: client,
-	})
+	devices, err := devicesOf(ctx, c)
 	if err != nil {
 		return nil, nil, err
 	}
 	f, err := runtime.NewFramework(ctx, plugins.NewInTreeRegistry(), profile,
 		runtime.WithClientSet(client),
 		runtime.WithInformerFactory(factory),
-		runtime.WithSharedDRAManager(dynamicresources.NewDRAManager(ctx, claims, slices, factory)),
+		runtime.WithSharedDRAManager(devices),
 		runtime.WithSharedCSIManager(nodevolumelimits.NewCSIManager(factory.Storage().V1().CSINodes().Lister())),
 		runtime.WithSnapshotSharedLister(snapshot),
 		runtime.WithMutableSnapshotLister(snapshot),

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sampan.machinery.objects import Object, key
+from sampan.client.api import ApiError, Unavailable
+from sampan.machinery.objects import Key, Object, changed, key
 from sampan.scheduler.decide import Cycle
-from sampan.scheduler.devices import AllocationError, claims
+from sampan.scheduler.devices import AllocationError, binding, claims, results
 from sampan.scheduler.devices.allocator import Allocator, Given, InvalidPoolsError
 from sampan.scheduler.devices.claims import PENDING, ClaimError, allocation_of
 from sampan.scheduler.devices.requests import of
@@ -33,7 +34,6 @@ from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.snapshot import DEVICE_CLASSES, RESOURCE_CLAIMS, RESOURCE_SLICES, Snapshot
 from sampan.scheduler.terms import NodeTerm, node_terms
 
-FINALIZER = "resource.kubernetes.io/delete-protection"
 # The first of a request's alternatives counts so much, each further one less.
 BEST_ALTERNATIVE = 8
 
@@ -49,6 +49,8 @@ class Devices:
     by_node: dict[str, list[list[Given]]] = field(default_factory=dict)
     # Allocated claims that some node cannot use.
     unavailable: set[int] = field(default_factory=set)
+    # What was promised on the node that was chosen.
+    promised: dict[Key, Object] = field(default_factory=dict)
 
     @property
     def waiting(self) -> list[Object]:
@@ -57,6 +59,15 @@ class Devices:
 
 class DynamicResources(Plugin):
     name = "DynamicResources"
+
+    def pre_enqueue(self, pod: PodInfo) -> Status | None:
+        if self.handle is None or not pod.spec.get("resourceClaims"):
+            return None
+        try:
+            claims.of_pod(pod, self.handle.snapshot)
+        except ClaimError as e:
+            return unresolvable(str(e))
+        return None
 
     def pre_filter(self, pod: PodInfo, snapshot: Snapshot) -> PreFiltered | Status:
         try:
@@ -71,7 +82,7 @@ class DynamicResources(Plugin):
                 return fault
         allocator = None
         if any(allocation_of(claim) is None for claim in mine):
-            taken = Taken.of([*snapshot.list(RESOURCE_CLAIMS), *snapshot.list(PENDING)])
+            taken = Taken.of([*snapshot.list(RESOURCE_CLAIMS), *claims.pending(snapshot)])
             allocator = Allocator(classes, list(snapshot.list(RESOURCE_SLICES)), taken)
         allowed = [node_terms((allocation_of(claim) or {}).get("nodeSelector")) for claim in mine]
         return PreFiltered(Devices(mine, allowed, allocator, classes))
@@ -100,15 +111,21 @@ class DynamicResources(Plugin):
         return None
 
     async def post_filter(self, cycle: Cycle, statuses: Mapping[str, Status]) -> tuple[Status, str | None]:
-        """Free a claim of the pod alone whose devices are where the pod cannot go."""
+        """Free a claim that nobody else uses, and whose devices are where the pod cannot go."""
         state: Devices | None = cycle.states.get(self.name)
-        for index in sorted(state.unavailable) if state is not None and self.handle is not None else ():
-            claim = state.claims[index] if state is not None else {}
+        if state is None or self.handle is None:
+            return unschedulable(), None
+        for index in sorted(state.unavailable):
+            claim = state.claims[index]
             users = (claim.get("status") or {}).get("reservedFor") or []
-            if not users or (len(users) == 1 and claims.is_reserved_for(claim, cycle.pod)):
-                freed = {**claim, "status": {}}
-                await self.handle.client.update(RESOURCE_CLAIMS, freed, subresource="status")  # type: ignore[union-attr]
-                return unschedulable("deallocation of ResourceClaim completed"), None
+            if users and not (len(users) == 1 and claims.is_reserved_for(claim, cycle.pod)):
+                continue
+            try:
+                freed = changed(claim, ("status",), {})
+                await self.handle.client.update(RESOURCE_CLAIMS, freed, subresource="status")
+            except (ApiError, Unavailable) as e:
+                return failed(str(e)), None
+            return unschedulable("deallocation of ResourceClaim completed"), None
         return unschedulable(), None
 
     def pre_score(
@@ -138,11 +155,47 @@ class DynamicResources(Plugin):
     ) -> list[int]:
         return most_is_best(scores)
 
+    def reserve(self, state: Devices | None, pod: PodInfo, node: str) -> Status | None:
+        """Promise the devices: nobody else gets them, and nobody else begins with the claims."""
+        if state is None or self.handle is None or not state.waiting:
+            return None
+        if node not in state.by_node:
+            return failed("claim allocation not found for node")
+        claims.forget_kept(self.handle.snapshot)
+        for claim, given in zip(state.waiting, state.by_node[node], strict=True):
+            try:
+                found = results.allocation(claim, given, state.classes, node)
+            except results.SelectorError as e:
+                return failed(f"create NodeSelector for claim {claim['metadata']['name']}: {e}")
+            state.promised[key(claim)] = found
+            self.handle.snapshot.set(PENDING, changed(claim, ("status",), {"allocation": found}))
+        return None
+
+    def unreserve(self, state: Devices | None, pod: PodInfo, node: str) -> None:
+        if state is None or self.handle is None:
+            return
+        for name in state.promised:
+            self.handle.snapshot.remove(PENDING, name)
+        state.promised.clear()
+        self.handle.spawn(binding.let_go(state.claims, pod, self.handle), f"claims of {pod.key}")
+
+    async def pre_bind(self, state: Devices | None, pod: PodInfo, node: str) -> Status | None:
+        """Write the allocations, and that the pod uses its claims."""
+        if state is None or self.handle is None:
+            return None
+        try:
+            for claim in state.claims:
+                if not claims.is_reserved_for(claim, pod):
+                    found = state.promised.get(key(claim))
+                    binding.remember(await binding.write(claim, pod, found, self.handle), self.handle)
+        except (ApiError, Unavailable, ClaimError) as e:
+            return failed(str(e))
+        return None
+
 
 def _fault(claim: Object, snapshot: Snapshot, classes: Mapping[str, Object]) -> Status | None:
     """Why a claim cannot be allocated now, whatever the node."""
-    name = claim["metadata"]["name"]
-    if snapshot.get(PENDING, name, claim["metadata"].get("namespace", "")) is not None:
+    if claims.is_pending(claim, snapshot):
         return unresolvable(f"resource claim {key(claim)} is in the process of being allocated")
     for request in of(claim):
         if request.get("exactly") is not None:
