@@ -54,7 +54,7 @@ class GangCycle:
             status = gang.gate(pod.object, None, 0) or gang.SUCCESS
             found = Outcome(status)
         else:
-            found = self._place(group)
+            found = self._placed(group)
         for uid, item in self.items.items():
             if uid in found.placed:
                 self._bind(item, self.reservations[uid])
@@ -77,6 +77,16 @@ class GangCycle:
             else:
                 found.append(item)
         return found
+
+    def _placed(self, group: Object) -> Outcome:
+        """What came of the group; a plugin's fault is the group's, not everyone's."""
+        try:
+            return self._place(group)
+        except Exception as e:
+            log.exception("cannot schedule group %s/%s", self.namespace, self.name)
+            for uid in list(self.reservations):
+                self._take_back(self.items[uid].pod.object)
+            return Outcome(failed(f"{type(e).__name__}: {e}"))
 
     def _place(self, group: Object) -> Outcome:
         known = self.scheduler.handle.groups.of(self.namespace, self.name)

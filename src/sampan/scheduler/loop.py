@@ -30,7 +30,6 @@ from sampan.scheduler.cycle import Reservation
 from sampan.scheduler.decide import Cycle, Decision, SchedulingError, decide
 from sampan.scheduler.feed import OPTIONAL, Feed
 from sampan.scheduler.framework import Code, Status
-from sampan.scheduler.gang_cycle import GangCycle
 from sampan.scheduler.handle import Emit, ProcessHandle
 from sampan.scheduler.metrics import Metrics
 from sampan.scheduler.outcome import Failure
@@ -223,7 +222,7 @@ class Scheduler:
                 if number < len(nodes):
                     self._take(item, Reservation(profile, item.pod, nodes[number]), began)
                 elif gang.group_of(item.pod.object):
-                    GangCycle(self, item).run()
+                    self._schedule_gang(item)
                 else:
                     await self._schedule(item)
             except Exception as e:
@@ -231,6 +230,12 @@ class Scheduler:
                 log.exception("cannot schedule %s", item.pod.key)
                 self.forget(item.pod.uid)
                 self._fail(item, Failure(f"{type(e).__name__}: {e}"), [])
+
+    def _schedule_gang(self, first: Queued) -> None:
+        """All waiting pods of a group together; most clusters have none, so its module is loaded here."""
+        from sampan.scheduler.gang_cycle import GangCycle
+
+        GangCycle(self, first).run()
 
     async def _wait(self) -> None:
         with contextlib.suppress(TimeoutError):
