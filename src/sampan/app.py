@@ -14,13 +14,16 @@ import socket
 import sys
 import uuid
 from collections.abc import Collection, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sampan.config import Config, load
 from sampan.host import memory, service, trace
+from sampan.store.api import StoreError
 
 if TYPE_CHECKING:
+    from sampan.apiserver.audit.step import Audit
     from sampan.apiserver.server import ApiServer
     from sampan.apiserver.settings import Settings
     from sampan.client.http import HttpApiClient
@@ -29,12 +32,16 @@ if TYPE_CHECKING:
     from sampan.network.addresses import NodeNetwork
     from sampan.network.agent import Agent
     from sampan.node.kubelet import Kubelet
-    from sampan.store.api import Store
+    from sampan.store.encryption import Encryption
+    from sampan.store.etcd import Etcd
+    from sampan.store.sqlite import Sqlite
     from sampan.tracing.exporter import Exporter
 
 log = logging.getLogger(__name__)
 
 KUBELET_PORT, DNS_PORT = 10250, 53
+# How often the encryption's keys are looked at.
+RELOAD_SECONDS = 5.0
 # The lease of controllers and scheduler, where several processes could run them.
 COMPONENTS = "kube-controller-manager"
 # Who makes the addons, and who watches for the controllers.
@@ -56,10 +63,11 @@ async def control(config: Config, sockets: Sequence[socket.socket]) -> None:
     from sampan.tracing.face import Face
 
     store = await _store(config)
+    audit = _audit(config)
     collector = Collector(config.store.with_name("traces.db"))
     exporter = Exporter(collector.add)
     trace.export_to(exporter.add)
-    api = ApiServer(store, _settings(config, Face(collector)))
+    api = ApiServer(store, replace(_settings(config, Face(collector)), audit=audit))
     await api.start()
     tls = server_context(config.pki / "apiserver.pem", client_ca=config.pki / "ca.crt")
     listener = await server.serve(api.handler, sockets=sockets, tls=tls)
@@ -67,6 +75,7 @@ async def control(config: Config, sockets: Sequence[socket.socket]) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(exporter.run(), name="spans")
+            tasks.create_task(_keep_encrypted(config, store), name="encryption")
             if not config.replay:
                 tasks.create_task(addons.create(api.local(*ADDONS), config), name="addons")
                 tasks.create_task(_components(config, api), name="components")
@@ -76,13 +85,49 @@ async def control(config: Config, sockets: Sequence[socket.socket]) -> None:
         await exporter.flush()
         await collector.close()
         await store.close()
+        if audit:
+            await audit.file.close()
 
 
-async def _store(config: Config) -> Store:
+def _audit(config: Config) -> Audit | None:
+    if not config.audit_policy:
+        return None
+    from sampan.apiserver.audit import policy
+    from sampan.apiserver.audit.file import LogFile
+    from sampan.apiserver.audit.step import Audit
+
+    size, backups = config.audit_log_maxsize << 20, config.audit_log_maxbackup
+    return Audit(policy.load(config.audit_policy_file), LogFile(config.audit_log, size=size, backups=backups))
+
+
+def _encryption(config: Config) -> Encryption:
+    from sampan.store import encryption
+
+    return encryption.load(config.encryption_file) if config.encryption else encryption.NONE
+
+
+async def _keep_encrypted(config: Config, store: Sqlite | Etcd) -> None:
+    """Encrypt what is stored as is configured, also when the keys change while this runs."""
+    if not config.encryption:
+        return
+    seen = 0.0
+    while True:
+        changed = config.encryption_file.stat().st_mtime
+        if changed != seen:
+            seen = changed
+            try:
+                await store.encrypt(_encryption(config))
+                log.info("all that is stored is encrypted as %s says", config.encryption)
+            except (ValueError, StoreError) as e:
+                log.error("what is stored stays encrypted as it was: %s", e)
+        await asyncio.sleep(RELOAD_SECONDS)
+
+
+async def _store(config: Config) -> Sqlite | Etcd:
     if not config.store_url:
         from sampan.store import sqlite
 
-        return await sqlite.open(config.store)
+        return await sqlite.open(config.store, _encryption(config))
     from sampan.http.tls import client_context
     from sampan.store import etcd
 
@@ -92,7 +137,7 @@ async def _store(config: Config) -> Store:
     if authority or pair:
         tls = client_context(ca=authority, pair=pair)
         tls.set_alpn_protocols(["h2"])
-    return await etcd.open(etcd.parse(config.store_url), tls)
+    return await etcd.open(etcd.parse(config.store_url), tls, _encryption(config))
 
 
 def _settings(config: Config, face: Any) -> Settings:

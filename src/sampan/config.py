@@ -67,6 +67,12 @@ class Config:
     store_ca: str = ""
     store_cert: str = ""
     store_key: str = ""
+    # The files that say what the audit log and what encryption at rest are to be, empty for none; what the control
+    # process needs of them is copied. The log rotates at so many MB, and keeps so many full files.
+    audit_policy: str = ""
+    audit_log_maxsize: int = 100
+    audit_log_maxbackup: int = 10
+    encryption: str = ""
     # What recording this is, if it is one; then nothing can be changed.
     replay: str = ""
     # Where keys and certificates are; empty for `pki` in the state directory.
@@ -84,6 +90,20 @@ class Config:
     def store(self) -> Path:
         """The API server's log, owned by the control process's user."""
         return self.state / "control" / "store.db"
+
+    @property
+    def audit_policy_file(self) -> Path:
+        """The policy where the control process reads it; beside it `audit_log`, the log itself."""
+        return self.store.with_name("audit-policy.yaml")
+
+    @property
+    def audit_log(self) -> Path:
+        return self.store.with_name("audit.log")
+
+    @property
+    def encryption_file(self) -> Path:
+        """The keys that the store is encrypted with, where the control process reads them."""
+        return self.pki / "encryption.yaml"
 
     @property
     def store_authority(self) -> Path:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -136,16 +138,22 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 
 @pytest.fixture
 async def cluster(certificates: Pki, tmp_path: Path) -> AsyncIterator[Cluster]:
-    pki = certificates
+    async with serving(certificates, tmp_path) as found:
+        yield found
+
+
+@asynccontextmanager
+async def serving(pki: Pki, directory: Path, **more: Any) -> AsyncIterator[Cluster]:
+    """A server with `more` settings."""
     pair = pki.server("apiserver", ["localhost", "127.0.0.1"])
     store = Memory()
     sock = http.listen("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    settings = Settings(service_account_key=pki.signing_key().read_bytes(), address="127.0.0.1", port=port)
-    api = ApiServer(store, settings)
+    key = pki.signing_key().read_bytes()
+    api = ApiServer(store, Settings(service_account_key=key, address="127.0.0.1", port=port, **more))
     await api.start()
     server = await http.serve(api.handler, sockets=[sock], tls=server_context(pair, client_ca=pki.ca))
-    found = Cluster(api, f"https://127.0.0.1:{port}", pki, tmp_path, store)
+    found = Cluster(api, f"https://127.0.0.1:{port}", pki, directory, store)
     yield found
     for client in found.clients:
         await client.close()

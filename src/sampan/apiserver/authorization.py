@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Next = Callable[[Call], Awaitable[Answer]]
 # Subresources that open a connection into a pod; those that may be asked for by GET still need create.
 _CONNECTING = ("exec", "attach", "portforward")
+# How the audit log calls what was decided here.
+DECISION = "authorization.k8s.io/decision"
 
 
 def attributes(call: Call) -> Attributes:
@@ -36,6 +38,7 @@ def authorize(server: ApiServer, inner: Next) -> Next:
     async def step(call: Call) -> Answer:
         asked = attributes(call)
         if not await server.allowed(call.user, asked):
+            call.annotations[DECISION] = "forbid"
             raise errors.denied(call.user.name, asked, nodes.reason(call.user, asked))
         if asked.subresource in _CONNECTING and asked.verb == "get":
             asked = asked._replace(verb="create")

@@ -22,7 +22,9 @@ async def raw(call: Call) -> bytes:
     """The body's bytes. Raises 413."""
     assert call.request is not None
     try:
-        return await call.request.body()
+        if call.data is None:
+            call.data = await call.request.body()
+        return call.data
     except BodyTooLarge as e:
         raise errors.too_large("3145728") from e
 

@@ -71,6 +71,9 @@ class Call:
     warnings: list[str] = field(default_factory=list)
     # The fields that the body says twice.
     duplicates: list[str] = field(default_factory=list)
+    # The body of an HTTP request, once it was read; and what is to be done when a watch ends.
+    data: bytes | None = None
+    ended: Callable[[], None] | None = None
     # What admission notes for the audit log, by its key.
     annotations: dict[str, str] = field(default_factory=dict)
     # What admission reserved, such as an address, is given back by these where the write does not happen.

@@ -6,7 +6,8 @@
     fair            its turn, by priority level and flow, or 429
     render          the answer as a response: JSON, protobuf, a table, a stream   (local clients enter after this)
     span            the work as a span, the cause of whatever the call writes
-    measure         counts and times, for /metrics, and the audit hook
+    measure         counts and times, for /metrics
+    audit           where there is a policy: write down who asks for what, and what is answered
     impersonate     who it is to be taken for, where the asker may
     authorize       may that user do this: the node's rules, then RBAC
     frozen          where the cluster is a recording: refuse what is no read
@@ -28,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from sampan.apiserver.audit.step import audit, unauthenticated
 from sampan.apiserver.authentication import authenticate
 from sampan.apiserver.authorization import authorize
 from sampan.apiserver.call import Answer, Call
@@ -45,10 +47,10 @@ Next = Callable[[Call], Awaitable[Answer]]
 
 def remote(server: ApiServer) -> Next:
     """What requests over HTTP pass."""
-    return catch(limit(authenticate(server, fair(server, render(local(server))))))
+    return catch(limit(unauthenticated(server, authenticate(server, fair(server, render(local(server)))))))
 
 
 def local(server: ApiServer) -> Next:
     """What calls of local clients pass: the same, less authentication."""
     inner = authorize(server, frozen(server, current(server, dispatch(server))))
-    return catch(span(measure(server, impersonate(server, inner))))
+    return catch(span(measure(server, audit(server, impersonate(server, inner)))))

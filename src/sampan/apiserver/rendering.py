@@ -173,6 +173,9 @@ async def _watched(call: Call, wanted: Form, answer: Stream, sink: Sink) -> None
         log.exception("a watch of %s failed", answer.kind.resource)
         what = f"{type(e).__name__} while watching; the server's log says more"
         sink.write(out.error(errors.internal(what)))
+    finally:
+        if call.ended:
+            call.ended()
 
 
 class _Encoder:

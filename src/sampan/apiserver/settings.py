@@ -12,7 +12,8 @@ from sampan.http.messages import Request, Response
 from sampan.machinery.objects import Object
 
 if TYPE_CHECKING:
-    from sampan.apiserver.call import Call, User
+    from sampan.apiserver.audit.step import Audit
+    from sampan.apiserver.call import User
 
 Origins = Callable[[Sequence[str]], Awaitable[dict[str, Object]]]
 Extension = Callable[["User", Request], Awaitable[Response]]
@@ -34,8 +35,9 @@ class Settings:
     """`service_account_key` is a private key in PEM (EC P-256 or RSA), or empty: then no tokens are issued.
 
     `address` and `port` are where pods reach the API: the endpoint of Service `kubernetes`; without an address there
-    is none. `extensions` serve path prefixes that are no resources, authorized as such; `audit` sees each call that is
-    allowed or denied. `origins` tells, by cause, who was behind it (`by`) and in which operation (`operation`).
+    is none. `extensions` serve path prefixes that are no resources, authorized as such; `audit` is the audit log's
+    policy and file, closed by whoever made it. `origins` tells, by cause, who was behind it (`by`) and in which
+    operation (`operation`).
     `pod_security` is what holds in namespaces whose labels say nothing. `keep_seconds` and `keep_bytes` bound the
     history. With `frozen`, which says why, nothing can be written, and nothing is by itself.
     """
@@ -50,7 +52,7 @@ class Settings:
     extensions: Mapping[str, Extension] = field(default_factory=dict)
     origins: Origins | None = None
     frozen: str = ""
-    audit: Callable[[Call, int], None] | None = None
+    audit: Audit | None = None
     pod_security: Policy = field(default_factory=Policy)
     pod_security_exempt: Exempt = field(default_factory=Exempt)
     keep_seconds: float = DAY

@@ -118,7 +118,7 @@ def code(answer: Answer) -> int:
 
 
 def measure(server: ApiServer, inner: Next) -> Next:
-    """Count and time the call, and tell the audit hook of it."""
+    """Count and time the call."""
 
     async def step(call: Call) -> Answer:
         begun = time.perf_counter()
@@ -132,8 +132,6 @@ def measure(server: ApiServer, inner: Next) -> Next:
             raise
         finally:
             server.metrics.count(call, status, time.perf_counter() - begun)
-            if server.settings.audit:
-                server.settings.audit(call, status)
 
     return step
 

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from sampan.cli import doctor, terminal
 from sampan.cli.clusters import add_name, become_root, default_name
@@ -38,6 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--kubeconfig", type=Path, metavar="FILE", help="where to write the administrator's kubeconfig"
     )
     add_store(parser)
+    add_policies(parser)
     group = parser.add_argument_group("a recording")
     group.add_argument(
         "--replay",
@@ -62,6 +64,33 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--store-key", type=Path, metavar="FILE", help="its key, where it is not in the same file"
     )
+
+
+def add_policies(parser: argparse.ArgumentParser) -> None:
+    """What is audited, and what is encrypted; the flags are kube-apiserver's."""
+    group = parser.add_argument_group("audit and encryption (an empty FILE turns them off)")
+    group.add_argument(
+        "--audit-policy-file",
+        metavar="FILE",
+        help="a Policy of audit.k8s.io/v1; the log is control/audit.log",
+    )
+    group.add_argument("--audit-log-maxsize", type=int, metavar="MB", help="when the log is rotated (100)")
+    group.add_argument(
+        "--audit-log-maxbackup", type=int, metavar="N", help="how many full ones are kept (10)"
+    )
+    group.add_argument(
+        "--encryption-provider-config", metavar="FILE", help="an EncryptionConfiguration for what is stored"
+    )
+
+
+def policies(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for of these, as `Options` takes it."""
+    return {
+        "audit_policy": arguments.audit_policy_file,
+        "audit_log_maxsize": arguments.audit_log_maxsize,
+        "audit_log_maxbackup": arguments.audit_log_maxbackup,
+        "encryption": arguments.encryption_provider_config,
+    }
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -97,6 +126,7 @@ def _start(arguments: argparse.Namespace) -> Config:
         store_ca=arguments.store_ca,
         store_cert=arguments.store_cert,
         store_key=arguments.store_key,
+        **policies(arguments),
     )
     try:
         return cluster.start(options, terminal.step)

@@ -8,6 +8,7 @@ import re
 import socket
 import zlib
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from sampan.config import Config, load
@@ -18,6 +19,13 @@ RUN = Path("/run/sampan")
 PREFERRED_PORT = 6443
 # Ids that systemd reserves for users made on the fly; nobody else has them.
 FIRST_UID, UIDS = 61184, 4336
+
+
+# Which flag names a policy, and what reads it.
+_POLICIES = {
+    "audit_policy": ("--audit-policy-file", "sampan.apiserver.audit.policy"),
+    "encryption": ("--encryption-provider-config", "sampan.store.encryption"),
+}
 
 
 class Unusable(Exception):
@@ -38,6 +46,10 @@ class Options:
     store_ca: Path | None = None
     store_cert: Path | None = None
     store_key: Path | None = None
+    audit_policy: str | None = None
+    audit_log_maxsize: int | None = None
+    audit_log_maxbackup: int | None = None
+    encryption: str | None = None
     replay: Path | None = None
     at: str = ""
 
@@ -68,7 +80,7 @@ def _changed(config: Config, options: Options, *, given: bool) -> Config:
         "listen": options.listen,
         "kubeconfig_file": str(options.kubeconfig.absolute()) if options.kubeconfig else None,
     }
-    config = with_store(config, options)
+    config = with_policies(with_store(config, options), options)
     config = config.with_(**{k: v for k, v in asked.items() if v is not None})
     listen = ("127.0.0.1", addresses.host_address(config.ranges), *config.listen)
     return config.with_(port=free_port(config.port, listen, given=given))
@@ -96,6 +108,24 @@ def with_store(config: Config, options: Options) -> Config:
         if not path.is_file():
             raise Unusable(f"--{name.replace('_', '-')}: there is no file {path}")
         config = config.with_(**{name: str(path.absolute())})
+    return config
+
+
+def with_policies(config: Config, options: Options) -> Config:
+    """The configuration with the audit policy and the encryption that were asked for. Raises Unusable."""
+    for name, (flag, module) in _POLICIES.items():
+        text: str | None = getattr(options, name)
+        if text is None:
+            continue
+        try:
+            if text:
+                import_module(module).load(Path(text))
+        except ValueError as e:
+            raise Unusable(f"{flag}: {e}") from e
+        config = config.with_(**{name: str(Path(text).absolute()) if text else ""})
+    for name in ("audit_log_maxsize", "audit_log_maxbackup"):
+        if (number := getattr(options, name)) is not None:
+            config = config.with_(**{name: number})
     return config
 
 

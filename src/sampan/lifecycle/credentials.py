@@ -37,6 +37,7 @@ def control(config: Config, pki: Pki) -> None:
     pki.client("kubelet-client", "kube-apiserver-kubelet-client", [ADMINISTRATORS], owner=owner)
     pki.signing_key("sa", owner=owner)
     _store(config, owner)
+    _policies(config, owner)
 
 
 def _store(config: Config, owner: tuple[int, int] | None) -> None:
@@ -46,6 +47,18 @@ def _store(config: Config, owner: tuple[int, int] | None) -> None:
         files.write(config.store_authority, Path(config.store_ca).read_bytes(), owner=owner)
     if pair:
         files.write(config.store_pair, b"\n".join(pair), owner=owner)
+
+
+def _policies(config: Config, owner: tuple[int, int] | None) -> None:
+    """The files that say what is audited and encrypted, copied to where the control process can read them."""
+    for source, target in (
+        (config.audit_policy, config.audit_policy_file),
+        (config.encryption, config.encryption_file),
+    ):
+        if source:
+            files.write(target, Path(source).read_bytes(), owner=owner)
+        else:
+            target.unlink(missing_ok=True)
 
 
 def api_names(config: Config) -> Sequence[str]:

@@ -28,6 +28,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sampan.store.api import Compacted, Conflict, Entry, Event, Exists, Future, Page, Record, StoreError
+from sampan.store.encryption import NONE, Encryption
 from sampan.store.rpc import Client, Refused, Stale, Unsure, message
 from sampan.store.sqlite import WINDOW_BYTES, WINDOW_EVENTS
 from sampan.store.state import Floors, State, Watch, prefix_end
@@ -67,9 +68,9 @@ def _endpoint(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-async def open(address: Address, tls: ssl.SSLContext | None = None) -> Etcd:
-    """Open the store. Raises StoreError where no server answers."""
-    store = Etcd(Client(address.endpoints, tls), address)
+async def open(address: Address, tls: ssl.SSLContext | None = None, encryption: Encryption = NONE) -> Etcd:
+    """Open the store. Raises StoreError where no server answers, or what is there cannot be decrypted."""
+    store = Etcd(Client(address.endpoints, tls), address, encryption)
     try:
         await store.begin()
     except BaseException:
@@ -99,8 +100,9 @@ def _mark(value: bytes) -> _Mark:
 class Etcd:
     """A `Store` in etcd, used from one event loop. `begin` comes first."""
 
-    def __init__(self, client: Client, address: Address) -> None:
+    def __init__(self, client: Client, address: Address, encryption: Encryption = NONE) -> None:
         self.address = address
+        self._encryption = encryption
         self._client = client
         self._prefix = address.prefix
         self._last = f"{address.prefix}.".encode()
@@ -165,7 +167,11 @@ class Etcd:
         return (max(low, self._key(after) + b"\0") if after else low), high
 
     def _record(self, kv: Any) -> Record:
-        return Record(kv.key.decode()[len(self._prefix) :], kv.value, kv.mod_revision - 1)
+        key = kv.key.decode()[len(self._prefix) :]
+        return Record(key, self._opened(key, kv.value), kv.mod_revision - 1)
+
+    def _opened(self, key: str, value: bytes) -> bytes:
+        return self._encryption.open(key, value) if value[:1] == b"k" else value
 
     async def _ask(self, key: bytes, end: bytes = b"", *, revision: int = 0, **more: Any) -> Any:
         """A Range, as of one of our revisions or now. Raises Compacted, Future."""
@@ -274,7 +280,7 @@ class Etcd:
                     mark, revision = _mark(event.kv.value), event.kv.mod_revision - 1
                     if mark.key == key:
                         answer = await self._ask(self._key(key), revision=revision)
-                        value = answer.kvs[0].value if answer.kvs else None
+                        value = self._record(answer.kvs[0]).value if answer.kvs else None
                         yield Entry(key, revision, value, mark.cause, mark.time)
                     if revision >= latest:
                         return
@@ -419,7 +425,7 @@ class Etcd:
     def _event(self, event: Any, revision: int, previous: Any, told: _Mark | None) -> Event | None:
         """An event as the contract has it; None for the delete of what was not there."""
         key = event.kv.key.decode()[len(self._prefix) :]
-        value = None if event.type else event.kv.value
+        value = None if event.type else self._opened(key, event.kv.value)
         before = previous(key)
         if value is None and before is None:
             return None
@@ -515,7 +521,7 @@ class Etcd:
         change: dict[str, Any] = (
             {"request_delete_range": {"key": name}}
             if value is None
-            else {"request_put": {"key": name, "value": value}}
+            else {"request_put": {"key": name, "value": self._encryption.seal(key, value)}}
         )
         return message("TxnRequest")(
             compare=[{"key": name, "target": "MOD", "result": "EQUAL", "mod_revision": expected}],
@@ -533,6 +539,24 @@ class Etcd:
         if earlier:
             return earlier
         raise Conflict(key, self._record(kvs[0]) if kvs else None)
+
+    async def encrypt(self, encryption: Encryption) -> None:
+        """Seal what is written from now on as `encryption` says, and write anew what is there and sealed otherwise.
+
+        etcd's own history keeps what it has until that is compacted.
+        """
+        self._encryption = encryption
+        low, high = self._range("")
+        answer = await self._ask(low, high, keys_only=True)
+        for name in [kv.key.decode()[len(self._prefix) :] for kv in answer.kvs]:
+            found = await self._ask(self._key(name))
+            if not found.kvs or not encryption.stale(name, found.kvs[0].value):
+                continue
+            record = self._record(found.kvs[0])
+            try:
+                await self.update(name, record.value, record.revision)
+            except Conflict:
+                continue  # who wrote it sealed it
 
     # Compaction
 

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sampan.store.api import Entry, Event, Page, Record, StoreError
+from sampan.store.encryption import NONE, Encryption
 from sampan.store.state import prefix_end
 
 APPLICATION = 0x53_4D_50_4E  # marks the file as ours
@@ -41,8 +42,9 @@ class Log:
     `append` and `compact` belong to one thread, the reads to another; each has its own connection.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, encryption: Encryption = NONE) -> None:
         self.path = path
+        self.encryption = encryption
         self._lock = self._take_lock()
         try:
             self._writer = self._open()
@@ -99,6 +101,8 @@ class Log:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA journal_size_limit=33554432")
+        if self.encryption is not NONE:
+            connection.execute("PRAGMA secure_delete=ON")  # what was not sealed is overwritten when it goes
         application = _one(connection, "PRAGMA application_id")
         version = _one(connection, "PRAGMA user_version")
         if not application and not _one(connection, "SELECT count(*) FROM sqlite_master"):
@@ -121,13 +125,62 @@ class Log:
         connection = self._writer
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?)", rows)
+            connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?)", map(self._sealed, rows))
             connection.execute("COMMIT")
         except sqlite3.Error:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             if not self._has(rows[-1][0]):
                 raise
+
+    def _sealed(self, row: Row) -> Row:
+        revision, key, value, cause, time = row
+        if value is None or self.encryption is NONE:
+            return row
+        return revision, key, self.encryption.seal(key, value), cause, time
+
+    def _opened(self, key: str, value: bytes) -> bytes:
+        return self.encryption.open(key, value) if value[:1] == b"k" else value  # JSON never begins so
+
+    def begin_encryption(self, encryption: Encryption) -> None:
+        """Seal what is written from now on as `encryption` says; `seal_anew` does the same for what is there."""
+        self.encryption = encryption
+        self._writer.execute("PRAGMA secure_delete=ON")
+
+    def seal_anew(self, after: int) -> int:
+        """One step of sealing as configured what is not; the revision that was reached, 0 at the end."""
+        connection = self._writer
+        rows = connection.execute(
+            "SELECT revision, key, value FROM log WHERE revision > ? ORDER BY revision LIMIT ?",
+            [after, _STEP],
+        ).fetchall()
+        new = [
+            (self.encryption.seal(key, self.encryption.open(key, value)), revision)
+            for revision, key, value in rows
+            if value is not None and self.encryption.stale(key, value)
+        ]
+        if new:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany("UPDATE log SET value = ? WHERE revision = ?", new)
+            connection.execute("COMMIT")
+        if rows:
+            return int(rows[-1][0])
+        self._note_sealed()
+        return 0
+
+    def _note_sealed(self) -> None:
+        """Everything is sealed as configured; what held it otherwise goes from the write-ahead log too."""
+        self._writer.execute("CREATE TABLE IF NOT EXISTS sealed (fingerprint TEXT NOT NULL)")
+        self._writer.executescript("BEGIN; DELETE FROM sealed; COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")
+        self._writer.execute("INSERT INTO sealed VALUES (?)", [self.encryption.fingerprint])
+
+    def sealed_as_configured(self) -> bool:
+        """Whether all was sealed by the configuration that holds now."""
+        try:
+            row = self._writer.execute("SELECT fingerprint FROM sealed").fetchone()
+        except sqlite3.OperationalError:
+            row = None  # nothing ever was
+        return (row[0] if row else "") == self.encryption.fingerprint
 
     def _has(self, revision: int) -> bool:
         """Whether a commit that failed took effect all the same."""
@@ -185,7 +238,8 @@ class Log:
             "SELECT key, value, revision FROM log WHERE value IS NOT NULL"
             " AND revision IN (SELECT max(revision) FROM log GROUP BY key)"
         )
-        records = sorted((Record(*row) for row in rows), key=lambda record: record.key)
+        found = (Record(key, self._opened(key, value), revision) for key, value, revision in rows)
+        records = sorted(found, key=lambda record: record.key)
         last = self._reader.execute("SELECT max(revision) FROM log").fetchone()[0] or 0
         return records, max(last, *self.floors.values(), 0)
 
@@ -195,7 +249,7 @@ class Log:
             " ORDER BY revision DESC LIMIT 1",
             [key, revision],
         ).fetchone()
-        return Record(*row) if row and row[1] is not None else None
+        return Record(key, self._opened(key, row[1]), row[2]) if row and row[1] is not None else None
 
     def page(self, prefix: str, after: str, limit: int, revision: int) -> Page:
         low, high = _range(prefix)
@@ -207,7 +261,8 @@ class Log:
         ).fetchall()
         chosen = rows[:limit] if limit else rows
         query = "SELECT key, value, revision FROM log WHERE revision = ?"
-        records = [Record(*self._reader.execute(query, [r]).fetchone()) for _, r in chosen]
+        found = (self._reader.execute(query, [r]).fetchone() for _, r in chosen)
+        records = [Record(key, self._opened(key, value), r) for key, value, r in found]
         return Page(records, revision, len(rows) - len(chosen))
 
     def events(self, prefix: str, after: int, until: int) -> tuple[list[Event], int]:
@@ -218,7 +273,10 @@ class Log:
             " WHERE revision > ? AND revision <= ? AND +key >= ? AND +key < ? ORDER BY revision LIMIT ?",
             [after, until, low, high, _STEP],
         ).fetchall()
-        events = [Event(k, r, value, self.get(k, r - 1), cause, time) for r, k, value, cause, time in rows]
+        events = [
+            Event(k, r, value and self._opened(k, value), self.get(k, r - 1), cause, time)
+            for r, k, value, cause, time in rows
+        ]
         return events, rows[-1][0] if len(rows) == _STEP else until
 
     def cause(self, revision: int) -> str:
@@ -229,14 +287,18 @@ class Log:
         rows = self._reader.execute(
             "SELECT key, revision, value, cause, time FROM log WHERE key = ? ORDER BY revision", [key]
         )
-        return [Entry(*row) for row in rows]
+        return [self._entry(row) for row in rows]
+
+    def _entry(self, row: tuple[str, int, bytes | None, str, float]) -> Entry:
+        key, revision, value, cause, time = row
+        return Entry(key, revision, value if value is None else self._opened(key, value), cause, time)
 
     def writes(self, after: int) -> list[Entry]:
         rows = self._reader.execute(
             "SELECT key, revision, value, cause, time FROM log WHERE revision > ? ORDER BY revision LIMIT ?",
             [after, _STEP],
         )
-        return [Entry(*row) for row in rows]
+        return [self._entry(row) for row in rows]
 
     def revision_at(self, time: float) -> int:
         """The latest revision written at or before `time`:

@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from sampan.store.api import Compacted, Conflict, Entry, Event, Exists, Future, Page, Record, StoreError
+from sampan.store.encryption import NONE, Encryption
 from sampan.store.log import Log
 from sampan.store.state import Floors, State, Watch
 
@@ -31,18 +32,21 @@ BATCH = 1000
 T = TypeVar("T")
 
 
-async def open(path: Path) -> Sqlite:
+async def open(path: Path, encryption: Encryption = NONE) -> Sqlite:
     """Open the store at `path`, or make it.
 
-    Raises StoreError where it is damaged, or open in another process.
+    Raises StoreError where it is damaged, or open in another process, or encrypted otherwise.
     """
-    return await asyncio.to_thread(_load, path, asyncio.get_running_loop())
+    return await asyncio.to_thread(_load, path, encryption, asyncio.get_running_loop())
 
 
-def _load(path: Path, loop: asyncio.AbstractEventLoop) -> Sqlite:
-    log = Log(path)
+def _load(path: Path, encryption: Encryption, loop: asyncio.AbstractEventLoop) -> Sqlite:
+    log = Log(path, encryption)
     try:
         records, revision = log.load()
+    except StoreError:
+        log.close()
+        raise
     except sqlite3.DatabaseError as e:
         log.close()
         raise log.damaged(e) from e
@@ -271,6 +275,14 @@ class Sqlite:
 
         self._writer.put(lambda: result.append(work()), done)
         return await future
+
+    async def encrypt(self, encryption: Encryption) -> None:
+        """Seal what is written from now on as `encryption` says, and all that is there, history included."""
+        await self._on_writer(lambda: self._log.begin_encryption(encryption))
+        after = 0
+        if not await self._on_writer(self._log.sealed_as_configured):
+            while after := await self._on_writer(lambda: self._log.seal_anew(after)):
+                pass
 
     async def close(self) -> None:
         if self._closed:
