@@ -307,7 +307,7 @@ async def test_finalizers_hold_a_deleted_object(cluster: Cluster) -> None:
         ("GET", f"{MAPS}?limit=many", None, 400),
         ("GET", f"{MAPS}?continue=garbage", None, 400),
         ("GET", f"{MAPS}?resourceVersion=x", None, 400),
-        ("GET", f"{MAPS}?watch=1&sendInitialEvents=true", None, 400),
+        ("GET", f"{MAPS}?watch=1&sendInitialEvents=true", None, 422),
         ("GET", f"{MAPS}?watch=1&timeoutSeconds=soon", None, 400),
         ("DELETE", "/api/v1/namespaces/default", None, 403),
         ("POST", "/api/v1/namespaces/default/pods/none/exec?command=ls&stdout=1", b"", 404),
