@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,3 +116,20 @@ def test_slices_hold_exactly_the_pods(history: list[set[int]]) -> None:
         assert sorted(held) == sorted(p["metadata"]["name"] for p in pods)
         assert all(len(s["endpoints"]) <= endpoints.MOST for s in slices.values())
         assert settle(slices, pods, now) == 0, "a settled state is not touched again"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hints"),
+    [
+        (None, None),
+        ("PreferClose", {"forZones": [{"name": "z1"}]}),
+        ("PreferSameZone", {"forZones": [{"name": "z1"}]}),
+        ("PreferSameNode", {"forZones": [{"name": "z1"}], "forNodes": [{"name": "n1"}]}),
+    ],
+)
+def test_endpoints_say_for_whom_they_are(wanted: str | None, hints: Object | None) -> None:
+    slices: dict[Key, Object] = {}
+    settle(slices, [pod(0), pod(1, ready=False)], trafficDistribution=wanted)
+    told = {e["addresses"][0]: e.get("hints") for e in only(slices)["endpoints"]}
+    assert told == {"10.0.0.1": hints, "10.0.0.2": None}
+    assert settle(slices, [pod(0), pod(1, ready=False)], trafficDistribution=wanted) == 0

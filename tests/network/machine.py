@@ -186,10 +186,11 @@ async def datagrams(at: Path | None = None) -> AsyncIterator[Callable[[str, int]
 
 
 class Objects:
-    """A `Client` of two kinds that a test writes to; it can only be watched."""
+    """A `Client` of three kinds that a test writes to; it can only be watched."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, dict[Key, Object]] = {"services": {}, "endpointslices.discovery.k8s.io": {}}
+        kinds = ("services", "endpointslices.discovery.k8s.io", "nodes")
+        self._objects: dict[str, dict[Key, Object]] = {kind: {} for kind in kinds}
         self._watchers: dict[str, list[asyncio.Queue[Change]]] = {kind: [] for kind in self._objects}
         self._revision = 0
 

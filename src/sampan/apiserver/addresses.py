@@ -42,6 +42,10 @@ class Services:
         """The address of Service `kubernetes`."""
         return str(self._network[1])
 
+    @property
+    def family(self) -> str:
+        return f"IPv{self._network.version}"
+
     async def run(self, loaded: asyncio.Event) -> None:
         """Load what is taken, then follow the store for ever."""
         while True:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sampan.controllers import pods
 from sampan.controllers.settings import Settings
+from sampan.kinds.service_traffic import DISTRIBUTIONS
 from sampan.machinery import generated, selectors
 from sampan.machinery.objects import Key, Object, key
 from sampan.reconcile.controller import (
@@ -138,6 +139,7 @@ def _endpoint(seen: Observed, pod: Object, address: str, tolerant: bool) -> Obje
     }
     meta = pod["metadata"]
     node = pod["spec"].get("nodeName")
+    hints = _hints(seen, node, ready=conditions["ready"])
     named = pod["spec"].get("hostname") and pod["spec"].get("subdomain") == seen.service["metadata"]["name"]
     return {
         "addresses": [address],
@@ -151,7 +153,17 @@ def _endpoint(seen: Observed, pod: Object, address: str, tolerant: bool) -> Obje
             "uid": meta["uid"],
         },
         **({"zone": seen.zones[node]} if node in seen.zones else {}),
+        **({"hints": hints} if hints else {}),
     }
+
+
+def _hints(seen: Observed, node: str | None, *, ready: bool) -> Object:
+    """For whom an endpoint is meant, where the Service prefers those that are close."""
+    wanted = seen.service["spec"].get("trafficDistribution")
+    if wanted not in DISTRIBUTIONS or not ready or node is None:
+        return {}
+    found: Object = {"forZones": [{"name": seen.zones[node]}]} if node in seen.zones else {}
+    return found | ({"forNodes": [{"name": node}]} if wanted == "PreferSameNode" else {})
 
 
 def _settle(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from sampan.kinds import faults, metadata, strategy
+from sampan.kinds import faults, metadata, service_traffic, strategy
 from sampan.kinds.columns import AGE, NAME, NONE, at, labels_text
 from sampan.kinds.containers import PROTOCOLS, port
 from sampan.kinds.kind import Column, Invalid, Kind
@@ -16,7 +16,6 @@ from sampan.machinery.objects import Object, get
 
 TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _AFFINITIES = ("ClientIP", "None")
-_POLICIES = ("Cluster", "Local")
 _FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 
 
@@ -59,8 +58,7 @@ def _default(obj: Object) -> None:
         item["protocol"] = item.get("protocol") or "TCP"
         if item.get("targetPort") in (None, "", 0):
             item["targetPort"] = item.get("port")
-    outside = spec["type"] in ("NodePort", "LoadBalancer") or spec.get("externalIPs")
-    if outside and not spec.get("externalTrafficPolicy"):
+    if service_traffic.reached_from_outside(spec) and not spec.get("externalTrafficPolicy"):
         spec["externalTrafficPolicy"] = "Cluster"
     if spec["type"] != "ExternalName" and spec.get("internalTrafficPolicy") is None:
         spec["internalTrafficPolicy"] = "Cluster"
@@ -78,10 +76,14 @@ def _default_addresses(spec: Object) -> None:
         spec["clusterIPs"] = [spec["clusterIP"]]
     elif spec.get("clusterIPs") and not spec.get("clusterIP"):
         spec["clusterIP"] = spec["clusterIPs"][0]
-    spec["ipFamilyPolicy"] = spec.get("ipFamilyPolicy") or "SingleStack"
+    # Endpoints that somebody else writes may be of both families.
+    both = spec.get("clusterIP") == "None" and not spec.get("selector")
+    spec["ipFamilyPolicy"] = spec.get("ipFamilyPolicy") or ("RequireDualStack" if both else "SingleStack")
     if not spec.get("ipFamilies"):
         sixth = ":" in (spec.get("clusterIP") or "")
         spec["ipFamilies"] = ["IPv6" if sixth else "IPv4"]
+    if both and len(spec["ipFamilies"]) == 1 and spec["ipFamilyPolicy"] != "SingleStack":
+        spec["ipFamilies"] = [*spec["ipFamilies"], "IPv4" if "IPv6" in spec["ipFamilies"] else "IPv6"]
 
 
 def _prepare(obj: Object, old: Object | None, subresource: str) -> None:
@@ -93,6 +95,7 @@ def _prepare(obj: Object, old: Object | None, subresource: str) -> None:
     spec = obj["spec"]
     if old is not None:
         _keep_allocated(spec, old["spec"])
+        service_traffic.drop(spec, old["spec"])
     if spec.get("type") == "ExternalName":
         for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
             spec.pop(field, None)
@@ -101,8 +104,6 @@ def _prepare(obj: Object, old: Object | None, subresource: str) -> None:
         for item in spec.get("ports") or ():
             if before in ("NodePort", "LoadBalancer"):
                 item.pop("nodePort", None)
-        if not spec.get("externalIPs"):
-            spec.pop("externalTrafficPolicy", None)
 
 
 def _keep_allocated(spec: Object, old: Object) -> None:
@@ -126,8 +127,7 @@ def _validate(obj: Object, old: Object | None) -> list[Invalid]:
     found += _ports_faults(spec)
     found += metadata.labels(spec.get("selector") or {}, "spec.selector")
     found += faults.one_of("spec.sessionAffinity", spec.get("sessionAffinity"), _AFFINITIES, needed=True)
-    found += faults.one_of("spec.externalTrafficPolicy", spec.get("externalTrafficPolicy"), _POLICIES)
-    found += faults.one_of("spec.internalTrafficPolicy", spec.get("internalTrafficPolicy"), _POLICIES)
+    found += service_traffic.validate(spec, (old or {}).get("spec"))
     found += faults.one_of("spec.ipFamilyPolicy", spec.get("ipFamilyPolicy"), _FAMILY_POLICIES)
     for index, address in enumerate(spec.get("externalIPs") or ()):
         found += faults.each_invalid(f"spec.externalIPs[{index}]", address, names.ip(address))

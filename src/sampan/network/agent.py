@@ -19,6 +19,7 @@ from sampan.network.dns import server
 from sampan.network.dns.forward import Forwarder
 from sampan.network.dns.records import Zone
 from sampan.network.feed import Feed
+from sampan.network.health import Health
 from sampan.network.proxy import Proxy
 
 
@@ -42,11 +43,12 @@ class Agent:
     ) -> None:
         self._node = node
         self._sockets = sockets
-        self.feed = Feed(client)
+        self.feed = Feed(client, node.name)
         places: list[tuple[NodeNetwork, Path | None]] = [(node, None)]
         if host and leads:
             places.append((router(node.ranges), host))
         self._proxies = [(place, Proxy(self.feed, place, at), at) for place, at in places]
+        self._health = Health(self.feed, node.name, lambda: not self.problem())
         self._zone = Zone(self.feed.book, domain, (node.ranges.pods, node.ranges.services), node.ranges.dns)
         self._forwarder = Forwarder(own=node.ranges.dns, at=host)
         self.feed.listen(self._changed)
@@ -63,6 +65,7 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.feed.run(), name="watch services")
+                group.create_task(self._health.run(), name="health checks of services")
                 for place, proxy, at in self._proxies:
                     group.create_task(proxy.run(), name="rules of services")
                     group.create_task(guard.watch(place, proxy, at), name="guard of the rules")

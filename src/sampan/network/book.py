@@ -15,6 +15,7 @@ from typing import Any
 from sampan.machinery.objects import Key, Object, key
 
 SERVICE_LABEL = "kubernetes.io/service-name"
+ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Service:
     """`addresses` are its IPv4 ClusterIPs: none for a headless one. `affinity` is ClientIP's timeout in seconds, or 0.
 
     `external` are addresses from outside that lead to it: externalIPs and a load balancer's. `not_ready` publishes
-    endpoints before they are ready.
+    endpoints before they are ready. At `health_port` a load balancer asks whether a node has endpoints.
     """
 
     key: Key
@@ -44,6 +45,7 @@ class Service:
     external_local: bool = False
     external_name: str = ""
     not_ready: bool = False
+    health_port: int = 0
 
     @property
     def headless(self) -> bool:
@@ -52,7 +54,10 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One endpoint of a slice; `ready`, `serving` and `terminating` as its conditions say."""
+    """One endpoint of a slice; `ready`, `serving` and `terminating` as its conditions say.
+
+    `for_zones` and `for_nodes` are its hints: who should prefer it.
+    """
 
     address: str
     node: str = ""
@@ -60,6 +65,8 @@ class Endpoint:
     ready: bool = True
     serving: bool = True
     terminating: bool = False
+    for_zones: frozenset[str] = frozenset()
+    for_nodes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +80,11 @@ class Slice:
 
 @dataclass(slots=True)
 class Book:
-    """Services by key, and the slices of each service by their own key."""
+    """Services by key, and the slices of each service by their own key; `zone` is the node's, where it has one."""
 
     services: dict[Key, Service] = field(default_factory=dict)
     slices: dict[Key, dict[Key, Slice]] = field(default_factory=dict)
+    zone: str = ""
     _owners: dict[Key, Key] = field(default_factory=dict)
 
     def put_service(self, obj: Object) -> set[Key]:
@@ -111,6 +119,18 @@ class Book:
             del self.slices[owner]
         return {owner}
 
+    def put_node(self, obj: Object) -> set[Key]:
+        """Note the node that this is."""
+        zone = (obj["metadata"].get("labels") or {}).get(ZONE_LABEL, "")
+        if zone == self.zone:
+            return set()
+        self.zone = zone
+        return {
+            service
+            for service, parts in self.slices.items()
+            if any(e.for_zones for part in parts.values() for e in part.endpoints)
+        }
+
     def endpoints(self, service: Key, port: ServicePort) -> list[tuple[Endpoint, int]]:
         """Every endpoint of one port of a service, with the port number there; each address once, in order."""
         found: dict[tuple[str, int], Endpoint] = {}
@@ -139,6 +159,7 @@ def parse_service(obj: Object) -> Service:
         internal_local=spec.get("internalTrafficPolicy") == "Local",
         external_local=spec.get("externalTrafficPolicy") == "Local",
         not_ready=bool(spec.get("publishNotReadyAddresses")),
+        health_port=spec.get("healthCheckNodePort") or 0,
     )
 
 
@@ -173,6 +194,7 @@ def _parse_endpoint(endpoint: dict[str, Any]) -> Endpoint:
     conditions = endpoint.get("conditions") or {}
     ready = conditions.get("ready")
     serving = conditions.get("serving")
+    hints = endpoint.get("hints") or {}
     return Endpoint(
         # Consumers use the first, as the API says; the others are not different endpoints.
         endpoint["addresses"][0],
@@ -181,6 +203,8 @@ def _parse_endpoint(endpoint: dict[str, Any]) -> Endpoint:
         ready=ready is not False,  # unknown counts as ready
         serving=(ready is not False) if serving is None else serving,
         terminating=bool(conditions.get("terminating")),
+        for_zones=frozenset(z["name"] for z in hints.get("forZones") or ()),
+        for_nodes=frozenset(n["name"] for n in hints.get("forNodes") or ()),
     )
 
 

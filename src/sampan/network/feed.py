@@ -26,15 +26,19 @@ class _Source:
     kind: str
     put: Callable[[Object], set[Key]]
     drop: Callable[[Key], set[Key]]
+    fields: str = ""
 
 
 class Feed:
-    """`synced` is set once the book first holds everything; it stays set, for an old book is better than none."""
+    """`node` is whose zone matters, if any does.
 
-    def __init__(self, client: Client) -> None:
+    `synced` is set once the book first holds everything; it stays set, for an old book is better than none.
+    """
+
+    def __init__(self, client: Client, node: str = "") -> None:
         self.book = Book()
         self.synced = asyncio.Event()
-        self._client = client
+        self._client, self._node = client, node
         self._listeners: list[Listener] = []
         self._waiting = {"services", "endpointslices.discovery.k8s.io"}
 
@@ -47,12 +51,13 @@ class Feed:
         book = self.book
         services = _Source("services", book.put_service, book.drop_service)
         slices = _Source("endpointslices.discovery.k8s.io", book.put_slice, book.drop_slice)
+        nodes = _Source("nodes", book.put_node, lambda gone: set(), f"metadata.name={self._node}")
         async with asyncio.TaskGroup() as group:
-            for source in (services, slices):
+            for source in (services, slices, *((nodes,) if self._node else ())):
                 group.create_task(self._follow(source), name=f"watch {source.kind}")
 
     async def _follow(self, source: _Source) -> None:
-        async for change in follow(self._client, source.kind):
+        async for change in follow(self._client, source.kind, fields=source.fields):
             if change.type != "BOOKMARK":
                 self._take(source, change)
             elif change.synced:

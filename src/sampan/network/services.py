@@ -54,10 +54,10 @@ class _Part:
 
 def _decide_port(part: _Part, service: Service, port: ServicePort, book: Book, node: NodeNetwork) -> None:
     known = book.endpoints(service.key, port)
-    everywhere = usable(known, service.not_ready)
-    for address, _ in everywhere:
-        part.element("hairpin", f"{address} . {address}", "")
+    everywhere = usable(near(known, node.name, book.zone), service.not_ready)
     here = usable([e for e in known if node.name and e[0].node == node.name], service.not_ready)
+    for address, _ in (*everywhere, *here):
+        part.element("hairpin", f"{address} . {address}", "")
     role, targets = ("local", here) if service.internal_local else ("any", everywhere)
     for address in service.addresses:
         lead = f"{address} . {port.protocol} . {port.port}"
@@ -111,6 +111,16 @@ def usable(known: Iterable[tuple[Endpoint, int]], not_ready: bool = False) -> li
     known = list(known)
     ready = [(e.address, number) for e, number in known if e.ready or not_ready]
     return ready or [(e.address, number) for e, number in known if e.serving and e.terminating]
+
+
+def near(known: list[tuple[Endpoint, int]], node: str, zone: str) -> list[tuple[Endpoint, int]]:
+    """The endpoints whose hints name this node, or else its zone; all where hints are missing or name others."""
+    ready = [e for e, _ in known if e.ready]
+    if ready and all(e.for_nodes for e in ready) and any(node in e.for_nodes for e in ready):
+        return [found for found in known if node in found[0].for_nodes]
+    if ready and all(e.for_zones for e in ready) and any(zone in e.for_zones for e in ready):
+        return [found for found in known if zone in found[0].for_zones]
+    return known
 
 
 def _balance(part: _Part, service: Service, port: ServicePort, targets: list[Target]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from sampan.apiserver.addresses import Taken, held_by
 from sampan.apiserver.call import Call
 from sampan.client.api import ApiError
 from sampan.kinds import faults
+from sampan.kinds.service_traffic import needs_health_check
 from sampan.machinery.objects import Object
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ async def mutate(server: ApiServer, call: Call, obj: Object, old: Object | None)
         for name in _ADDRESSES:
             one.spec.pop(name, None)
     else:
+        one.families()
         await one.address()
     await one.ports()
+    if needs_health_check(one.spec):
+        await one.health()
 
 
 class _Allocation:
@@ -40,6 +44,21 @@ class _Allocation:
         self._held = set(held_by(old)) if old else set[str]()
         self._old: Object = (old or {}).get("spec") or {}
         self.spec: Object = obj.setdefault("spec", {})
+
+    def families(self) -> None:
+        """A cluster has addresses of one family; only endpoints that somebody else writes may be of both."""
+        if self.spec.get("clusterIP") == "None" and not self.spec.get("selector"):
+            return
+        found = []
+        if (policy := self.spec.get("ipFamilyPolicy")) == "RequireDualStack":
+            text = "this cluster is not configured for dual-stack services"
+            found.append(faults.invalid("spec.ipFamilyPolicy", policy, text))
+        for index, family in enumerate(self.spec.get("ipFamilies") or ()):
+            if family != self._services.family:
+                text = "not configured on this cluster"
+                found.append(faults.invalid(f"spec.ipFamilies[{index}]", family, text))
+        if found:
+            raise errors.invalid(self._call.resource, self._call.name, found)
 
     async def address(self) -> None:
         spec, old = self.spec, self._old
@@ -82,6 +101,16 @@ class _Allocation:
         except Taken as e:
             raise self._refused(f"spec.ports[{index}].nodePort", asked, str(e)) from e
         self._reserved(f"{protocol}/{port['nodePort']}")
+
+    async def health(self) -> None:
+        """The port by which a load balancer learns whether a node has endpoints."""
+        field = "healthCheckNodePort"
+        asked = self.spec.get(field) or self._old.get(field) or 0
+        try:
+            self.spec[field] = await self._services.port(self._uid, "TCP", asked)
+        except Taken as e:
+            raise self._refused(f"spec.{field}", asked, str(e)) from e
+        self._reserved(f"TCP/{self.spec[field]}")
 
     def _reserved(self, item: str) -> None:
         if item not in self._held:
