@@ -1,0 +1,104 @@
+"""Gangs on a real API server: held back until whole, placed at once, never in part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.controllers.running import Cluster, cluster
+
+from sampan.machinery.objects import Object
+
+GROUPS = "podgroups.scheduling.k8s.io"
+
+
+def group(name: str, least: int, **spec: Any) -> Object:
+    meta = {"name": name, "namespace": "default"}
+    policy = {"gang": {"minCount": least}}
+    return {
+        "apiVersion": "scheduling.k8s.io/v1beta1",
+        "kind": "PodGroup",
+        "metadata": meta,
+        "spec": {"schedulingPolicy": policy, **spec},
+    }
+
+
+def member(name: str, of: str, cpu: str = "1") -> Object:
+    container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}}
+    meta = {"name": name, "namespace": "default"}
+    spec = {"schedulingGroup": {"podGroupName": of}, "containers": [container]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+
+
+async def bound(c: Cluster, *names: str) -> None:
+    for name in names:
+        await c.until("pods", name, lambda p: p and p["spec"].get("nodeName"))
+
+
+async def told(c: Cluster, name: str, words: str) -> None:
+    """Wait until a group's condition says so."""
+
+    def says(found: Object | None) -> bool:
+        conditions = (found or {}).get("status", {}).get("conditions", ())
+        return any(words in f"{x['status']} {x['reason']} {x['message']}" for x in conditions)
+
+    await c.until(GROUPS, name, says)
+
+
+async def waiting(c: Cluster, *names: str) -> bool:
+    return not any([(await c.admin.get("pods", n, "default"))["spec"].get("nodeName") for n in names])
+
+
+async def test_a_gang_waits_for_its_group_and_for_enough_pods() -> None:
+    async with cluster("n1") as c:
+        await c.admin.create("pods", member("a", "g"))
+        await c.admin.create("pods", member("b", "g"))
+        await c.admin.create(GROUPS, group("g", 3))
+        # A pod of nobody's group goes its way meanwhile.
+        alone = member("alone", "g")
+        del alone["spec"]["schedulingGroup"]
+        await c.admin.create("pods", alone)
+        await bound(c, "alone")
+        assert await waiting(c, "a", "b")
+        await c.admin.create("pods", member("c", "g"))
+        await bound(c, "a", "b", "c")
+        await told(c, "g", "True Scheduled")
+
+
+async def test_two_gangs_that_fit_only_alone_one_after_the_other() -> None:
+    async with cluster("n1", "n2") as c:
+        for name in ("red", "blue"):
+            await c.admin.create(GROUPS, group(name, 3))
+            for i in range(3):
+                await c.admin.create("pods", member(f"{name}-{i}", name, "3"))
+        await bound(c, *(f"red-{i}" for i in range(3)))
+        await told(c, "blue", "False Unschedulable minCount (3) cannot be satisfied")
+        assert await waiting(c, *(f"blue-{i}" for i in range(3)))
+        for i in range(3):
+            await c.admin.delete("pods", f"red-{i}", "default")
+        await bound(c, *(f"blue-{i}" for i in range(3)))
+        await told(c, "blue", "True Scheduled")
+
+
+async def test_a_gang_that_needs_fewer_pods_than_before_may_go() -> None:
+    async with cluster("n1") as c:
+        await c.admin.create(GROUPS, group("g", 2))
+        await c.admin.create("pods", member("a", "g"))
+        await c.admin.patch(GROUPS, "g", "default", {"spec": {"schedulingPolicy": {"gang": {"minCount": 1}}}})
+        await bound(c, "a")
+
+
+async def test_a_gang_of_differing_pods_is_an_error_that_is_told() -> None:
+    async with cluster("n1") as c:
+        rank = {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": "high"},
+            "value": 9,
+        }
+        await c.admin.create("priorityclasses.scheduling.k8s.io", rank)
+        await c.admin.create(GROUPS, group("g", 1, priorityClassName="high"))
+        await c.admin.create("pods", member("a", "g"))
+        await told(
+            c, "g", "False SchedulerError all pods in a single pod group should have the same priority"
+        )
+        assert await waiting(c, "a")
