@@ -82,9 +82,9 @@ class Recording(Plugin):
         self.way.append("postBind")
 
 
-def configured(*plugins: type[Plugin], weight: int = 100, **points: Any) -> Configuration:
+def configured(*plugins: type[Plugin], **points: Any) -> Configuration:
     """The default plugins and these; the own ones first at bind, so that they are asked."""
-    names = [{"name": f"{p.__module__}:{p.__qualname__}", "weight": weight} for p in plugins]
+    names = [{"name": f"{p.__module__}:{p.__qualname__}", "weight": 100} for p in plugins]
     profile = {"plugins": {"multiPoint": {"enabled": names}, **points}}
     head = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
     election = {"leaderElect": False}

@@ -26,9 +26,17 @@ def label(event: ClusterEvent) -> str:
     return event.kind + _words(event.action)
 
 
+# Actions whose upstream names are longer than ours.
+_NAMES = {
+    Action.UPDATE: "Update",
+    Action.UPDATE_POD_GATES_ELIMINATED: "UpdatePodSchedulingGatesEliminated",
+    Action.UPDATE_POD_RESOURCE_CLAIM: "UpdatePodGeneratedResourceClaim",
+}
+
+
 def _words(action: Action) -> str:
-    if action == Action.UPDATE:
-        return "Update"
+    if action in _NAMES:
+        return _NAMES[action]
     return "".join(word.capitalize() for word in (action.name or "").split("_"))
 
 
