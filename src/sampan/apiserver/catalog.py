@@ -42,6 +42,8 @@ class Catalog:
             listener()
 
     def _index(self) -> None:
+        # Whether a webhook converts between the versions of any kind.
+        self.converts = any(k.converted for k in self.kinds)
         self._paths = {(k.group, k.version, k.plural): k for k in self.kinds}
         self._names = {(k.api_version, k.kind): k for k in self.kinds}
         self._resources: dict[str, Kind] = {}

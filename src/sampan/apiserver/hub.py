@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 from sampan.apiserver.moments import Moment, Moments
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 SECONDS, STRIDE = 0.004, 16
 # How many events are handed out together.
 SLICE = 50
+# Has what is about to be handed out at hand in every form that somebody may want, under a prefix.
+Prepare = Callable[[str, Sequence[Moment]], Awaitable[None]]
 
 
 class Batch:
@@ -59,7 +61,8 @@ class Subscriber(Protocol):
 class Hub:
     """One prefix, from a revision on. `position` is the revision of the last event that was handed out."""
 
-    def __init__(self, store: Store, moments: Moments, prefix: str, position: int):
+    def __init__(self, store: Store, moments: Moments, prefix: str, position: int, prepare: Prepare):
+        self._prepare = prepare
         self.prefix, self.position = prefix, position
         self._store, self._moments = store, moments
         self._all: dict[Subscriber, None] = {}
@@ -110,6 +113,7 @@ class Hub:
             subscriber.lost(error, ended)
 
     async def _hand_out(self, moments: Sequence[Moment]) -> None:
+        await self._prepare(self.prefix, moments)
         batch = Batch(moments)
         self.position = batch.last
         begun = time.perf_counter()
@@ -134,8 +138,8 @@ class Hub:
 class Hubs:
     """The hub of each prefix that is watched, and those that are catching up."""
 
-    def __init__(self, store: Store, moments: Moments):
-        self._store, self._moments = store, moments
+    def __init__(self, store: Store, moments: Moments, prepare: Prepare):
+        self._store, self._moments, self._prepare = store, moments, prepare
         self._shared: dict[str, Hub] = {}
         self._apart: set[Hub] = set()
 
@@ -145,7 +149,7 @@ class Hubs:
         if shared and after >= shared.position:
             shared.join(subscriber)
             return
-        hub = Hub(self._store, self._moments, prefix, after)
+        hub = Hub(self._store, self._moments, prefix, after, self._prepare)
         hub.join(subscriber)
         if shared:
             self._apart.add(hub)

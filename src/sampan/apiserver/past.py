@@ -74,7 +74,7 @@ class Past:
             )
         revision = await self.revision(call.moment)
         past: Any = AsOf(self._store, revision, self._redaction)
-        reader = Reader(past, codec.Decoded())
+        reader = Reader(past, codec.Decoded(), self._server.conversion.records)
         for name in ("resourceVersion", "resourceVersionMatch"):
             call.query.pop(name, None)
         try:

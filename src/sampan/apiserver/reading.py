@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Iterable
 
 from sampan.apiserver import errors, paging
 from sampan.apiserver.call import Call, Many, One, key, prefix
@@ -23,10 +24,15 @@ NAMESPACES = "/core/namespaces/"
 _MATCHES = ("", "Exact", "NotOlderThan")
 
 
+# Has records at hand in the form of a kind between whose versions a webhook converts.
+Convert = Callable[[Kind, Iterable[Record]], Awaitable[None]]
+
+
 class Reader:
-    def __init__(self, store: Store, decoded: Decoded):
+    def __init__(self, store: Store, decoded: Decoded, convert: Convert):
         self._store = store
         self._decoded = decoded
+        self._convert = convert
 
     async def get(self, call: Call) -> One:
         self._not_in_the_future(call.parameter("resourceVersion"))
@@ -37,6 +43,8 @@ class Reader:
         found = await self._store.get(key(kind, namespace, name))
         if not found:
             raise errors.not_found(kind, name)
+        if kind.converted:
+            await self._convert(kind, [found])
         return found
 
     async def list(self, call: Call) -> Many:
@@ -53,6 +61,8 @@ class Reader:
             if start.after:
                 raise paging.expired(start.after) from e
             raise errors.expired(f"too old resource version: {start.revision} ({e.oldest})") from e
+        if call.resource.converted:
+            await self._convert(call.resource, page.records)
         more = start.token(page.records[-1].key, page.revision, time.time()) if page.remaining else ""
         if call.name and chosen:
             page.records[:] = [r for r in page.records if chosen(self._decoded(r))]
@@ -76,6 +86,8 @@ class Reader:
     async def _selected(self, call: Call, chosen: Selector, start: Position, limit: int) -> Many:
         found: list[Record] = []
         page = await self._page(call, start, 0)
+        if call.resource.converted:
+            await self._convert(call.resource, page.records)
         for n, record in enumerate(page.records):
             if n % SLICE == SLICE - 1:
                 await asyncio.sleep(0)

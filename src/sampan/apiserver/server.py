@@ -16,6 +16,7 @@ from sampan.apiserver.bootstrap_tokens import BootstrapTokens
 from sampan.apiserver.call import Call, User
 from sampan.apiserver.catalog import Catalog
 from sampan.apiserver.codec import Decoded
+from sampan.apiserver.custom.conversion import Conversion
 from sampan.apiserver.custom.definitions import Definitions
 from sampan.apiserver.deleting import Deleter
 from sampan.apiserver.fairness.gate import Gate
@@ -74,10 +75,11 @@ class ApiServer:
         self.kubelets = Kubelets(self)
         self.quotas = Quotas(self)
         self.admission = Admission(self)
-        self.reader = Reader(store, self.decoded)
+        self.conversion = Conversion(self)
+        self.reader = Reader(store, self.decoded, self.conversion.records)
         self.gate = Gate(self)
-        self.hubs = Hubs(store, self.moments)
-        self.watcher = Watcher(store, self.hubs)
+        self.hubs = Hubs(store, self.moments, self.conversion.moments)
+        self.watcher = Watcher(store, self.hubs, self.conversion.records)
         self.writer = Writer(self)
         self.patcher = Patcher(self)
         self.deleter = Deleter(self)

@@ -15,7 +15,7 @@ from sampan.apiserver import errors
 from sampan.apiserver.call import Call, Seen, Stream, prefix
 from sampan.apiserver.hub import Batch, Hubs
 from sampan.apiserver.moments import Moment
-from sampan.apiserver.reading import SLICE, parse_version
+from sampan.apiserver.reading import SLICE, Convert, parse_version
 from sampan.apiserver.routing import field_value
 from sampan.apiserver.selecting import Selector, selector
 from sampan.http.messages import Sink
@@ -44,9 +44,10 @@ class Out(Protocol):
 class Watcher:
     """Opens watches over the store."""
 
-    def __init__(self, store: Store, hubs: Hubs):
+    def __init__(self, store: Store, hubs: Hubs, convert: Convert):
         self._store = store
         self._hubs = hubs
+        self._convert = convert
 
     async def watch(self, call: Call) -> Stream:
         """Raises 400 for parameters that do not go together; a revision that is too old is told in the stream."""
@@ -56,6 +57,8 @@ class Watcher:
         if not since:
             page = await self._store.list(one.prefix)
             since, records = page.revision, page.records
+            if call.resource.converted:
+                await self._convert(call.resource, records)
         if since > self._store.revision:
             raise errors.future(since, self._store.revision)
         return Stream(call.resource, Watching(self._store, self._hubs, one, records, since, initial))

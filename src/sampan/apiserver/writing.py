@@ -93,11 +93,13 @@ class Writer:
                 raise Exists(call.key)
             undo(call)
             return Made(obj, 201)
-        value = codec.encode(call.resource.to_storage(obj))
+        value = codec.encode(await self._server.conversion.stored(call.resource, obj))
         revision = await self._store.create(call.key, value, trace.cause())
         self._server.written(call.key, value, revision)
         obj["metadata"]["resourceVersion"] = str(revision)
-        return One(Record(call.key, value, revision), 201, obj)
+        written = Record(call.key, value, revision)
+        await self._server.conversion.records(call.resource, [written])
+        return One(written, 201, obj)
 
     async def update(self, call: Call) -> Answer:
         given = await body(call, call.resource)
@@ -153,7 +155,7 @@ class Writer:
             undo(call)
             obj["metadata"]["resourceVersion"] = str(record.revision)  # nothing was written
             return Made(obj)
-        value = codec.encode(kind.to_storage(obj))
+        value = codec.encode(await self._server.conversion.stored(kind, obj))
         if value == record.value:
             obj["metadata"]["resourceVersion"] = str(record.revision)
             return One(record, 200, obj)
@@ -164,7 +166,9 @@ class Writer:
             revision = await self._store.update(record.key, value, record.revision, trace.cause())
             self._server.written(record.key, value, revision)
         obj["metadata"]["resourceVersion"] = str(revision)
-        return One(Record(record.key, value, revision), 200, obj)
+        written = Record(record.key, value, revision)
+        await self._server.conversion.records(kind, [written])
+        return One(written, 200, obj)
 
     def _keep(self, kind: Kind, obj: Object, old: Object) -> None:
         """Put the server's own metadata back as it was. Raises 409 for the uid of another object."""

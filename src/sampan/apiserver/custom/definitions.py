@@ -104,7 +104,7 @@ class Definitions:
             return print_, []
         from sampan.kinds.custom import kinds
 
-        return print_, kinds.of(definition)
+        return print_, kinds.of(definition, self._server.conversion.known(name))
 
     # What a definition is to become
 

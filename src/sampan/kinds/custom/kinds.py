@@ -10,6 +10,7 @@ from typing import Any
 from sampan.kinds import metadata, schemas, strategy
 from sampan.kinds.columns import NAME
 from sampan.kinds.custom import jsonpath, lists, pruning, rules, values
+from sampan.kinds.custom.converted import Known
 from sampan.kinds.custom.definitions import established, priority, storage_version
 from sampan.kinds.custom.pruning import Schema
 from sampan.kinds.kind import Column, Invalid, Kind, ScalePaths
@@ -30,18 +31,21 @@ _NOT_ASKED = Invalid(
 )
 
 
-def of(definition: Object) -> list[Kind]:
-    """The kinds that a definition serves, the preferred version first; none before its names are accepted."""
+def of(definition: Object, known: Known | None = None) -> list[Kind]:
+    """The kinds that a definition serves, the preferred version first; none before its names are accepted.
+
+    Where a webhook converts, objects are looked up in `known`.
+    """
     if not established(definition):
         return []
     served = [v for v in definition["spec"]["versions"] if v.get("served")]
-    return [_kind(definition, v) for v in sorted(served, key=lambda v: priority(v["name"]))]
+    return [_kind(definition, v, known or Known()) for v in sorted(served, key=lambda v: priority(v["name"]))]
 
 
-def _kind(definition: Object, version: Object) -> Kind:
+def _kind(definition: Object, version: Object, known: Known) -> Kind:
     spec = definition["spec"]
     names = get(definition, "status.acceptedNames") or spec["names"]
-    found = _Version(definition, version)
+    found = _Version(definition, version, known)
     subresources = version.get("subresources") or {}
     fields = tuple(f["jsonPath"] for f in version.get("selectableFields") or ())
     return Kind(
@@ -184,8 +188,11 @@ class _Version:
     status: bool
     defaults: bool
     rules: rules.Validator | None
+    known: Known | None
 
-    def __init__(self, definition: Object, version: Object):
+    def __init__(self, definition: Object, version: Object, known: Known):
+        webhook = get(definition, "spec.conversion.strategy") == "Webhook"
+        self.known = known if webhook else None
         spec = definition["spec"]
         self.schema = get(version, "schema.openAPIV3Schema") or {}
         self.api_version = f"{spec['group']}/{version['name']}"
@@ -251,6 +258,8 @@ class _Version:
         """An object as stored in the form of this version: it may be older than the schema."""
         if obj.get("apiVersion") == self.api_version and not self.defaults:
             return obj
+        if self.known is not None and obj.get("apiVersion") != self.api_version:
+            obj = self.known.get(self.api_version, obj)
         made = {**obj, "apiVersion": self.api_version}
         if not self.defaults:
             return made
