@@ -380,7 +380,6 @@ class _Search:
 
 def _matches(listed: list[Object], found: Found, whose: str) -> bool:
     # CEL is loaded with the first selector: few clusters have any.
-    from sampan.scheduler.devices import selectors
 
     return selectors.match(listed, found.device, found.id, whose)
 
