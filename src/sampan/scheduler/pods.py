@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, overload
 
 from sampan.machinery.objects import Key, Object
 from sampan.machinery.selectors import SelectorError
@@ -18,6 +18,28 @@ DEFAULT_SCHEDULER = "default-scheduler"
 _KINDS = ("podAffinity", "podAntiAffinity")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+
+
+T = TypeVar("T")
+
+
+class lazy(Generic[T]):
+    """An attribute that is worked out when first asked for; functools.cached_property takes a lock for that in 3.11."""
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make, self._name, self.__doc__ = make, make.__name__, make.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> lazy[T]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+
+    def __get__(self, instance: object, owner: type) -> T | lazy[T]:
+        if instance is None:
+            return self
+        found = instance.__dict__[self._name] = self._make(instance)
+        return found
 
 
 class PodInfo:
@@ -71,18 +93,18 @@ class PodInfo:
     def tolerations(self) -> list[Object]:
         return self.spec.get("tolerations") or []
 
-    @cached_property
+    @lazy
     def requests(self) -> Resources:
         """What the pod takes of its node: the most of what it asks, was allocated, and has."""
-        found, self.non_zero = resources.taken(self.object)
+        found, self.__dict__["non_zero"] = resources.taken(self.object)
         return found
 
-    @cached_property
+    @lazy
     def non_zero(self) -> tuple[int, int]:
         """CPU and memory as `requests`, with defaults where containers request none."""
         return resources.taken(self.object)[1]
 
-    @cached_property
+    @lazy
     def host_ports(self) -> tuple[Port, ...]:
         """The ports of its node that the pod takes: those of containers, and of sidecars before them."""
         sidecars = [c for c in self.spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
@@ -93,7 +115,7 @@ class PodInfo:
                     found.append((port.get("protocol") or "TCP", port.get("hostIP") or ALL_ADDRESSES, number))
         return tuple(found)
 
-    @cached_property
+    @lazy
     def claims(self) -> tuple[Key, ...]:
         """The PersistentVolumeClaims that the pod names (those of ephemeral volumes are not among them)."""
         if not self.spec.get("volumes"):
@@ -104,34 +126,34 @@ class PodInfo:
             if volume.get("persistentVolumeClaim")
         )
 
-    @cached_property
+    @lazy
     def required_nodes(self) -> RequiredNodes:
         return terms.required_nodes(self.spec)
 
-    @cached_property
+    @lazy
     def has_affinity(self) -> bool:
         """Whether the pod has affinity or anti-affinity to pods, required or preferred."""
         if not self.spec.get("affinity"):
             return False
         return self._affinity("podAffinity") is not None or self._affinity("podAntiAffinity") is not None
 
-    @cached_property
+    @lazy
     def required_affinity(self) -> tuple[AffinityTerm, ...]:
         return self._read("podAffinity", _REQUIRED)[0]
 
-    @cached_property
+    @lazy
     def required_anti_affinity(self) -> tuple[AffinityTerm, ...]:
         return self._read("podAntiAffinity", _REQUIRED)[0]
 
-    @cached_property
+    @lazy
     def preferred_affinity(self) -> tuple[AffinityTerm, ...]:
         return self._read("podAffinity", _PREFERRED)[0]
 
-    @cached_property
+    @lazy
     def preferred_anti_affinity(self) -> tuple[AffinityTerm, ...]:
         return self._read("podAntiAffinity", _PREFERRED)[0]
 
-    @cached_property
+    @lazy
     def fault(self) -> str:
         """What is wrong with the pod's terms on other pods: a list with a fault counts as empty."""
         faults = [

@@ -108,15 +108,22 @@ def taken(pod: Object) -> tuple[Resources, tuple[int, int]]:
     if not is_plain(pod):
         found = requests(pod)
         return found, non_zero(pod, found)
-    found = _rounded(_sum(pod, {}))
     containers = pod["spec"].get("containers") or ()
-    if all(_names_both((c.get("resources") or {}).get("requests") or {}) for c in containers):
+    asked = [(c.get("resources") or {}).get("requests") or {} for c in containers]
+    if len(asked) == 1:
+        amounts = {name: _counted(name, amount) for name, amount in asked[0].items()}
+        found = {name: n for name, n in amounts.items() if n is not None}
+    else:
+        found = _rounded(_sum(pod, {}))
+    if all(CPU in one and MEMORY in one for one in asked):
         return found, (found.get(CPU, 0), found.get(MEMORY, 0))
     return found, non_zero(pod, found)
 
 
-def _names_both(asked: Mapping[str, Any]) -> bool:
-    return CPU in asked and MEMORY in asked
+@lru_cache(4096)
+def _counted(name: str, amount: str | int | float) -> int | None:
+    """One amount as `resources` has it; None where the scheduler does not know the resource."""
+    return resources({name: amount}).get(name)
 
 
 def non_zero(pod: Object, counted: Resources) -> tuple[int, int]:

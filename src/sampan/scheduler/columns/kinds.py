@@ -20,29 +20,31 @@ _ANYWHERE = frozenset(
 class Kind:
     """One pod as keys and amounts.
 
-    `group` is the key of what other pods look at, `question` of all that the answer depends on but the amounts;
-    `extra` of what columns know nothing of, empty for most pods: volumes with a place, claims to devices, features.
-    `needs` must fit, `fit` counts in the fit score, `takes` is what the pod takes of its node.
+    `group` is the key of what other pods look at, `rest` of all else that the answer depends on but the amounts;
+    `social` says whether its own labels matter for that, `owner` is whose selector may be its default one. `extra` is
+    what columns know nothing of, empty for most pods: volumes with a place, claims to devices, features. `needs` must
+    fit, `fit` counts in the fit score, `takes` is what the pod takes of its node.
     """
 
-    __slots__ = ("extra", "fit", "group", "needs", "non_zero", "question", "takes")
+    __slots__ = ("extra", "fit", "group", "needs", "non_zero", "owner", "rest", "social", "takes")
 
     def __init__(self, pod: PodInfo) -> None:
         spec = pod.spec
         affinity = spec.get("affinity") or _NOTHING
         self.group = group_key(pod)
         self._amounts(pod)
-        constraints = spec.get("topologySpreadConstraints")
-        volumes = spec.get("volumes")
-        images = [c.get("image") for name in ("initContainers", "containers") for c in spec.get(name) or ()]
+        constraints, volumes = spec.get("topologySpreadConstraints"), spec.get("volumes")
+        images, plain = _images(spec)
         if volumes:
             images += [v["image"].get("reference") for v in volumes if v.get("image")]
         rest = (
-            affinity.get("nodeAffinity"), spec.get("nodeSelector"), spec.get("tolerations"), constraints,
-            None if constraints else _owner(pod.object), images, pod.host_ports, pod.node, self._names(),
+            affinity.get("nodeAffinity"), spec.get("nodeSelector"), spec.get("tolerations"), constraints, images,
+            pod.host_ports, pod.node, self._names(),
         )  # fmt: skip
-        self.question: bytes = self.group + orjson.dumps(rest, option=_SORTED)
-        self.extra = _extra(spec) if volumes or "resourceClaims" in spec or _wants_features(spec) else b""
+        self.rest: bytes = orjson.dumps(rest, option=_SORTED)
+        self.social = bool(constraints) or pod.has_affinity
+        self.owner = None if constraints else _owner(pod.object)
+        self.extra = b"" if plain and not volumes and "resourceClaims" not in spec else _extra(spec)
 
     def _amounts(self, pod: PodInfo) -> None:
         self.takes, self.non_zero = pod.requests, pod.non_zero
@@ -58,12 +60,14 @@ class Kind:
         listed: list[Resources] = (
             [self.needs] if self.needs is self.takes else [self.needs, self.fit, self.takes]
         )
-        return [sorted(name for name, amount in some.items() if amount) for some in listed]
+        return [[name for name, amount in some.items() if amount] for some in listed]
 
     def same(self, other: Kind) -> bool:
         """Whether pods of both are equal in all that decides where they go, but for priority."""
         return (
-            self.question == other.question
+            self.rest == other.rest
+            and self.group == other.group
+            and self.owner == other.owner
             and self.extra == other.extra
             and self.needs == other.needs
             and self.fit == other.fit
@@ -91,19 +95,19 @@ def _owner(pod: Object) -> tuple[str, ...] | None:
     return found.get("apiVersion", ""), found.get("kind", ""), found["name"]
 
 
-def _wants_features(spec: Object) -> bool:
-    """Most pods are told by a look at the fields that features come from."""
-    listed = [
-        c for name in ("containers", "initContainers", "ephemeralContainers") for c in spec.get(name) or ()
-    ]
-    if "hostUsers" not in spec and not any("restartPolicyRules" in c or "volumeMounts" in c for c in listed):
-        return False
-    return any(is_needed(spec) for is_needed in FEATURES.values())
+def _images(spec: Object) -> tuple[list[str | None], bool]:
+    """The containers' images, and whether no container has a field that features of the node come from."""
+    images, plain = [], "hostUsers" not in spec and "ephemeralContainers" not in spec
+    for name in ("initContainers", "containers"):
+        for container in spec.get(name) or ():
+            images.append(container.get("image"))
+            plain = plain and "volumeMounts" not in container and "restartPolicyRules" not in container
+    return images, plain
 
 
 def _extra(spec: Object) -> bytes:
     placed = [volume for volume in spec.get("volumes") or () if not volume.keys() <= _ANYWHERE]
-    claims, features = spec.get("resourceClaims"), _wants_features(spec)
+    claims, features = spec.get("resourceClaims"), any(is_needed(spec) for is_needed in FEATURES.values())
     return orjson.dumps((placed, claims, features), option=_SORTED) if placed or claims or features else b""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sampan.machinery.objects import Object
-from sampan.machinery.selectors import SelectorError
+from sampan.machinery.selectors import Selector, SelectorError
 from sampan.scheduler.columns import native, twin
 from sampan.scheduler.columns.counters import Census, Group
 from sampan.scheduler.columns.frames import Frame, Scratch
@@ -28,6 +28,7 @@ from sampan.scheduler.columns.twin import Refusals
 from sampan.scheduler.columns.verdicts import Verdicts
 from sampan.scheduler.decide import Decision, decide
 from sampan.scheduler.nodes import NodeInfo
+from sampan.scheduler.plugins.spread_constraints import default_selector
 from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.profiles import Profile
 from sampan.scheduler.resources import is_scalar
@@ -69,11 +70,15 @@ class Placer:
         self._rows_at = ctypes.addressof(self._rows)
         # Grows with what else a question depends on: selectors of owners and services, device classes.
         self._owners = 0
+        # Namespaces with services, and default selectors by the key of a group and by owner.
+        self._served: set[str] = set()
+        self._selectors: dict[Any, Selector | None] = {}
+        self._owners_changed()
         self._has_devices = any(True for _ in snapshot.list(DEVICE_CLASSES))
         # Rules by profile, None for those left to the plain path.
         self._rules: dict[int, tuple[Profile, Rules | None]] = {}
-        # Frames by rules and kind, with the version of what they were made from.
-        self._frames: dict[tuple[int, bytes], tuple[int, Frame | None]] = {}
+        # Frames by all that their question depends on, with the version of what they were made from.
+        self._frames: dict[Any, tuple[int, Frame | None]] = {}
         snapshot.observe(self)
         for _ in () if empty else self.fill():
             pass
@@ -111,10 +116,10 @@ class Placer:
         if resource == NAMESPACES and _labels(old) != _labels(new):
             self._census.namespaces_changed()
         elif resource in _OWNERS and _selector(old) != _selector(new):
-            self._owners += 1
+            self._owners_changed()
         elif resource == DEVICE_CLASSES:
             self._has_devices = any(True for _ in self._snapshot.list(DEVICE_CLASSES))
-            self._owners += 1
+            self._owners_changed()
 
     def _count(self, pod: PodInfo, node: NodeInfo, sign: int) -> None:
         row = self.table.row_of.get(node.name)
@@ -203,15 +208,36 @@ class Placer:
         """The frame for pods of this kind; None for those that are left to the plugins."""
         self._census.refresh()
         group = self._census.group(kind.group, pod)
-        key = (id(rules), kind.question)
+        default = self._default_selector(rules, pod, kind)
+        own = kind.group if kind.social or default else b""
+        key = (id(rules), kind.rest, own, default, self._census.signature(group))
         kept = self._frames.get(key)
         if kept is None or kept[0] != self._version():
             if len(self._frames) > MOST_KEPT:
                 self._frames.clear()
             frame = self._make(rules, pod, group, kind)
-            # Making it may have made counters, and so a new version; its own are in it.
+            # Making it may have made counters that count the pod itself: its signature is another one then.
+            key = (*key[:4], self._census.signature(group))
             kept = self._frames[key] = (self._version(), frame)
         return kept[1]
+
+    def _default_selector(self, rules: Rules, pod: PodInfo, kind: Kind) -> Selector | None:
+        """What selects the pod's like, where constraints for pods without their own need it."""
+        if not rules.spread.defaults or pod.spec.get("topologySpreadConstraints"):
+            return None
+        if kind.owner is None and pod.namespace not in self._served:
+            return None
+        key = (kind.group, kind.owner)
+        if key not in self._selectors:
+            if len(self._selectors) > MOST_KEPT:
+                self._selectors.clear()
+            self._selectors[key] = default_selector(pod, self._snapshot) or None
+        return self._selectors[key]
+
+    def _owners_changed(self) -> None:
+        self._owners += 1
+        self._selectors.clear()
+        self._served = {s["metadata"].get("namespace", "") for s in self._snapshot.list(SERVICES)}
 
     def _version(self) -> int:
         """What a frame depends on: the sum of numbers that only grow."""

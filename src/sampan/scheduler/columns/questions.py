@@ -150,7 +150,7 @@ class Asker:
             self._near(pod, pod.required_affinity, together=True),
             matches_all([self._resolved(t) for t in pod.required_affinity], pod),
             self._near(pod, pod.required_anti_affinity, together=False),
-            tuple(Near(_domain(c), c) for _, _, c in self._census.carriers(group, (APART,))),
+            tuple(Near(_domain(c.counter), c.counter) for c in self._census.wanted(group) if c.kind == APART),
             self._soft(pod, strict),
             strict,
             terms,
@@ -260,10 +260,10 @@ class Asker:
         found += [self._matching((t,), t, -t.weight) for t in pod.preferred_anti_affinity]
         if near.own_terms_only and not found:
             return ()
-        for kind, term, counter in self._census.carriers(group, (PREFERRED, AVOIDED, REQUIRED)):
-            weight = {PREFERRED: term.weight, AVOIDED: -term.weight, REQUIRED: near.hard_weight}[kind]
-            if weight:
-                found.append(Near(_domain(counter), counter, weight))
+        for c in self._census.wanted(group):
+            weights = {PREFERRED: c.term.weight, AVOIDED: -c.term.weight, REQUIRED: near.hard_weight}
+            if weight := weights.get(c.kind, 0):
+                found.append(Near(_domain(c.counter), c.counter, weight))
         return tuple(found)
 
 
