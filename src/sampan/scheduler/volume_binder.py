@@ -12,6 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from sampan.machinery.objects import Key, Object, changed, key
+from sampan.reconcile.actions import revision
 from sampan.scheduler.framework import Handle
 from sampan.scheduler.plugins import volumes
 from sampan.scheduler.pods import PodInfo
@@ -77,13 +78,11 @@ def revert(found: NodeVolumes, handle: Handle) -> None:
 
 async def bind(found: NodeVolumes, pod: PodInfo, node: str, handle: Handle, timeout: float) -> None:
     """Write what was assumed, and wait until all claims are bound. Raises BindingError, ApiError, Unavailable."""
-    for _, volume in found.static:
-        await handle.client.update(VOLUMES, volume)
+    found.static = [(claim, await handle.client.update(VOLUMES, volume)) for claim, volume in found.static]
     for provision in found.dynamic:
-        claim = provision.claim
-        namespace, name = key(claim)
+        namespace, name = key(provision.claim)
         note = {"metadata": {"annotations": {volumes.SELECTED_NODE: node}}}
-        await handle.client.patch(CLAIMS, name, namespace, note)
+        provision.claim = await handle.client.patch(CLAIMS, name, namespace, note)
     happened = asyncio.Event()
 
     def look(obj: Object) -> None:
@@ -111,27 +110,33 @@ def _is_done(found: NodeVolumes, pod: PodInfo, node: str, handle: Handle) -> boo
     done = True
     for claim, volume in found.static:
         latest = handle.latest(VOLUMES, key(volume))
-        ref = ((latest or {}).get("spec") or {}).get("claimRef") or {}
-        if latest is None or (not ref.get("uid") and _is_newer(latest, volume)):
+        if latest is None or _is_older(latest, volume):
+            return False
+        if not ((latest["spec"].get("claimRef") or {}).get("uid")):
             name = volume["metadata"]["name"]
             raise BindingError(f'binding volumes: ClaimRef got reset for pv "{name}"')
         done &= _is_bound(key(claim), node, handle)
     for provision in found.dynamic:
-        done &= _is_bound(key(provision.claim), node, handle, provisioned=True)
+        latest = handle.latest(CLAIMS, key(provision.claim))
+        if latest is not None and _is_older(latest, provision.claim):
+            return False
+        if latest is not None and volumes.notes(latest).get(volumes.SELECTED_NODE) != node:
+            name = provision.claim["metadata"]["name"]
+            raise BindingError(f'binding volumes: provisioning failed for PVC "{name}"')
+        done &= _is_bound(key(provision.claim), node, handle)
     return done
 
 
-def _is_newer(latest: Object, written: Object) -> bool:
-    return bool(latest["metadata"].get("resourceVersion") != written["metadata"].get("resourceVersion"))
+def _is_older(latest: Object, written: Object) -> bool:
+    """Whether the informers have not seen yet what was written."""
+    return revision(latest) < revision(written)
 
 
-def _is_bound(name: Key, node: str, handle: Handle, provisioned: bool = False) -> bool:
+def _is_bound(name: Key, node: str, handle: Handle) -> bool:
     claim = handle.latest(CLAIMS, name)
     if claim is None:
         raise BindingError(f'binding volumes: failed to check binding: could not find "{name}"')
     volume = claim["spec"].get("volumeName")
-    if provisioned and not volume and volumes.notes(claim).get(volumes.SELECTED_NODE, node) != node:
-        raise BindingError(f'binding volumes: provisioning failed for PVC "{name.name}"')
     found = handle.latest(VOLUMES, Key("", volume)) if volume else None
     here = handle.snapshot.nodes.get(node)
     if found and here and not volumes.reachable(found, here.labels):
