@@ -22,7 +22,9 @@ def commands(document: Path) -> list[str]:
     """The lines after `$ ` in a document's console blocks, and what stands in blocks of bare commands."""
     text = document.read_text()
     blocks = re.findall(r"```console\n(.*?)```", text, re.S)
-    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    whole = [block.replace("\\\n>", "\\\n") for block in blocks]  # a line that goes on
+    found = [re.split(r"^\$ ", block, flags=re.M)[1:] for block in whole]
+    return [command.rstrip("\n") for block in found for command in block]
 
 
 @pytest.fixture
@@ -64,6 +66,18 @@ def test_the_guide(shell: dict[str, str], tmp_path: Path) -> None:
     for command in lines:
         run(command, tmp_path, shell)
     assert (tmp_path / "picture.svg").read_text().startswith("<svg")
+
+
+def test_the_guide_to_scheduling(shell: dict[str, str], tmp_path: Path) -> None:
+    """It needs no cluster; the pictures in it are what the program draws."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    lines = commands(ROOT / "docs" / "scheduling.md")
+    assert len(lines) > 7
+    for command in lines:
+        run(command, tmp_path, shell)
+    kept = ROOT / "docs" / "pictures"
+    assert (tmp_path / "report.svg").read_text() == (kept / "scheduling-pod.svg").read_text()
+    assert (tmp_path / "plan.svg").read_text() == (kept / "scheduling-plan.svg").read_text()
 
 
 def test_documents_name_only_files_that_exist() -> None:

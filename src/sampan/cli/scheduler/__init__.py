@@ -15,6 +15,7 @@ SUBCOMMANDS = {
     "batch": ("batch", "place all waiting pods together, and show the plan; --apply binds them"),
     "what-if": ("what_if", "play other pods, another configuration, more nodes; nothing is written"),
     "deschedule": ("deschedule", "find pods that would be placed better today; --apply evicts them"),
+    "draw": ("draw", "draw nodes with their pods, a plan, or one pod's filters and scores, as SVG"),
 }
 
 
