@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sampan.controllers import cron, cronjob, job
+from sampan.controllers import cron, cronjob, cronjob_plan, job
 from sampan.machinery import times
 from sampan.machinery.objects import Object
 from sampan.reconcile.controller import Create, Delete, Emit
@@ -69,7 +69,7 @@ def job_of(name: str, end: str = "") -> Object:
 
 
 def actions(cj: Object, *jobs: Object) -> list[str]:
-    plan = cronjob.decide(cronjob.Observed(cj, jobs), NOON.timestamp())
+    plan = cronjob_plan.decide(cronjob.Observed(cj, jobs), NOON.timestamp())
     told = []
     for action in plan.actions:
         match action:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sampan.controllers import horizontal_pod_autoscaler as hpa
+from sampan.controllers import hpa
 from sampan.controllers.hpa_behavior import Memory
 from sampan.controllers.hpa_metrics import Reading, Target
 from sampan.controllers.hpa_replicas import Sample

@@ -10,10 +10,10 @@ from itertools import groupby
 from typing import NamedTuple
 
 from sampan.controllers import pods
+from sampan.controllers.job import TRACKING
 from sampan.machinery import conditions, times
 from sampan.machinery.objects import Object, key
 
-TRACKING = "batch.kubernetes.io/job-tracking"
 INDEX = "batch.kubernetes.io/job-completion-index"
 # How often the pods of an index failed before this one: counted failures, and those that the policy ignores.
 FAILURES = "batch.kubernetes.io/job-index-failure-count"

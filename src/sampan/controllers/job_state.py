@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sampan.controllers import job_pods, pods
-from sampan.controllers.job_pods import TRACKING
+from sampan.controllers.job import is_tracked
 from sampan.machinery.objects import Object
 
 # The most pods that are counted, created or deleted in one step.
@@ -64,10 +64,6 @@ class State:
         known = {uid for uids in self.noted.values() for uid in uids}
         tracked = (p for p in self.pods if is_tracked(p) and p["metadata"]["uid"] not in known)
         return sorted((p for p in tracked if self.valid(p)), key=job_pods.index)
-
-
-def is_tracked(pod: Object) -> bool:
-    return TRACKING in (pod["metadata"].get("finalizers") or ())
 
 
 def of(job: Object, owned: tuple[Object, ...], now: float) -> State:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Protocol
 
 from sampan.client.api import ApiError, Client, PatchType, Propagation
@@ -128,6 +129,15 @@ def by_owner(kind: str) -> Callable[[Cache, Object], Iterable[Key]]:
         )
 
     return keys
+
+
+def later(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module that is loaded at its first call: what a cluster does not use costs nothing."""
+
+    def call(*arguments: Any) -> Any:
+        return getattr(import_module(module), name)(*arguments)
+
+    return call
 
 
 @dataclass(frozen=True, slots=True)
