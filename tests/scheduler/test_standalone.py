@@ -201,6 +201,8 @@ def test_a_second_scheduler_with_its_own_profiles(machine: Machine) -> None:
     assert 'scheduler_schedule_attempts_total{result="scheduled",profile="second"} 1' in metrics
     assert 'scheduler_schedule_attempts_total{result="scheduled",profile="packing"} 2' in metrics
     assert 'scheduler_pending_pods{queue="active"} 0' in metrics
+    labels = 'extension_point="Bind",status="Success",profile="second"'
+    assert f"scheduler_framework_extension_point_duration_seconds_count{{{labels}}} 1" in metrics
     assert 'leader_election_master_status{name="second"} 1' in metrics
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=10) == 0

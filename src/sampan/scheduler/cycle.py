@@ -13,7 +13,8 @@ Source: kube-scheduler 1.37, pkg/scheduler/schedule_one.go.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -175,16 +176,34 @@ def permit(reservation: Reservation, waiting: WaitingPods, now: float) -> Status
     return None
 
 
-async def bind(reservation: Reservation, extenders: Iterable[Extender]) -> Status | None:
+Observe = Callable[[str, Status | None, str, float], None]
+"""Told of each extension point that was passed: its name, the outcome, the profile, when it began."""
+
+
+async def bind(reservation: Reservation, extenders: Iterable[Extender], observe: Observe) -> Status | None:
     """Prepare, bind, and tell all of it; None where the pod is bound."""
-    profile, pod, node, states = reservation.profile, reservation.pod, reservation.node, reservation.states
-    for before in profile.pre_bind:
-        if found := await before.pre_bind(states.get(before.name), pod, node):
-            return _wrong("PreBind", before.name, found)
-    if (found := await _bind(reservation, extenders)) is not None:
+    profile, began = reservation.profile, time.perf_counter()
+    found = await _pre_bind(reservation)
+    observe("PreBind", found, profile.name, began)
+    if found is not None:
         return found
+    began = time.perf_counter()
+    found = await _bind(reservation, extenders)
+    observe("Bind", found, profile.name, began)
+    if found is not None:
+        return found
+    began = time.perf_counter()
     for after in profile.post_bind:
-        after.post_bind(states.get(after.name), pod, node)
+        after.post_bind(reservation.states.get(after.name), reservation.pod, reservation.node)
+    observe("PostBind", None, profile.name, began)
+    return None
+
+
+async def _pre_bind(reservation: Reservation) -> Status | None:
+    for plugin in reservation.profile.pre_bind:
+        state = reservation.states.get(plugin.name)
+        if found := await plugin.pre_bind(state, reservation.pod, reservation.node):
+            return _wrong("PreBind", plugin.name, found)
     return None
 
 

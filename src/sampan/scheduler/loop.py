@@ -313,16 +313,22 @@ class Scheduler:
         self.handle.spawn(self._bind(name, item, reservation, began), name)
 
     def _reserved(self, reservation: Reservation) -> Status | None:
-        short = self.later[reservation.profile.name]
-        if refused := cycle.reserve(reservation, self.snapshot, short):
-            return refused
-        return self.permit(reservation)
+        name, began = reservation.profile.name, time.perf_counter()
+        refused = cycle.reserve(reservation, self.snapshot, self.later[name])
+        self._observe("Reserve", refused, name, began)
+        return refused or self.permit(reservation)
 
     def permit(self, reservation: Reservation) -> Status | None:
         """Ask whether the pod may be bound; where not, what it has reserved is given back."""
+        began = time.perf_counter()
         if refused := cycle.permit(reservation, self.handle.waiting, self._clock()):
             reservation.unreserve()
+        self._observe("Permit", refused, reservation.profile.name, began)
         return refused
+
+    def _observe(self, point: str, found: Status | None, profile: str, began: float) -> None:
+        code = found.code if found else Code.SUCCESS
+        self.metrics.points.observe(time.perf_counter() - began, point, code, profile)
 
     def forget(self, uid: str) -> None:
         if self.feed.assumed.pop(uid, None) is not None:
@@ -362,7 +368,7 @@ class Scheduler:
 
     async def _bound(self, reservation: Reservation) -> Status | None:
         try:
-            return await cycle.bind(reservation, self._extenders)
+            return await cycle.bind(reservation, self._extenders, self._observe)
         except (ApiError, Unavailable, TimeoutError) as e:
             return Status(Code.ERROR, (str(e) or "no answer in time",))
         except Exception as e:
@@ -388,16 +394,18 @@ class Scheduler:
             return
         told: list[str] = []
         nominated: str | None = None
+        status: Status | None = None
+        start, steps = time.perf_counter(), Cycle(profile, self.snapshot, item.pod)
         if profile.post_filter:
-            steps = Cycle(profile, self.snapshot, item.pod)
             steps.pre_filter()
-            for plugin in profile.post_filter:
-                status, found = await plugin.post_filter(steps, outcome.statuses(decision, self.snapshot))
-                if status.code is not Code.UNSCHEDULABLE:
-                    told, nominated = list(status.reasons), found
-                    break
-                told += status.reasons
-                nominated = nominated if found is None else found
+        for plugin in profile.post_filter:
+            status, found = await plugin.post_filter(steps, outcome.statuses(decision, self.snapshot))
+            if status.code is not Code.UNSCHEDULABLE:
+                told, nominated = list(status.reasons), found
+                break
+            told += status.reasons
+            nominated = nominated if found is None else found
+        self._observe("PostFilter", status, profile.name, start)
         failure = outcome.unfit(decision, ", ".join(told))
         self.start_failing(item, replace(failure, nominated=nominated), began)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import metadata
 from typing import Any
 
 from sampan.machinery.objects import Object
@@ -92,6 +91,8 @@ def _made(name: str, arguments: Object, handle: Handle | None) -> Named:
 
 def _own(name: str) -> Factory:
     """An own plugin's class: of an entry point, or `module:Class`."""
+    from importlib import metadata
+
     for entry in metadata.entry_points(group=ENTRY_POINTS, name=name):
         found: Factory = entry.load()
         return found
