@@ -23,6 +23,10 @@ PROGRAMS = {
     "ginkgo": ("build", "github.com/onsi/ginkgo/v2/ginkgo"),
     "e2e.test": ("test", f"{MODULE}/test/e2e"),
 }
+# What upstream's own build tells the programs: some tests ask for it.
+_MAJOR, _MINOR = VERSION.split(".")[:2]
+_SET = "-X k8s.io/component-base/version."
+_VERSIONS = f"{_SET}gitVersion=v{VERSION} {_SET}gitMajor={_MAJOR} {_SET}gitMinor={_MINOR}"
 _STAGED = re.compile(r"^\s+(k8s\.io/[\w\-]+) => \./staging", re.MULTILINE)
 
 
@@ -80,7 +84,8 @@ def _requirements(theirs: str) -> str:
 
 def _build(directory: Path, name: str) -> None:
     command, package = PROGRAMS[name]
-    words = ["test", "-c"] if command == "test" else ["build", "-ldflags=-s -w"]
+    words = ["test", "-c"] if command == "test" else ["build"]
+    words.append(f"-ldflags=-s -w {_VERSIONS}")
     unfinished = directory / f"{name}.new"
     _go(directory / "module", *words, "-o", str(unfinished), package)
     unfinished.rename(directory / name)
