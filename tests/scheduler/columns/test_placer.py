@@ -187,7 +187,10 @@ def test_what_upstream_has_judged_is_judged_alike(file: str) -> None:
             with pytest.raises(SchedulingError, match=re.escape(str(e))):
                 placer.place(rules, pod)
             continue
-        assert placer.place(rules, pod).node in (expected.best or [""])
+        placed = placer.place(rules, pod)
+        assert placed.node in (expected.best or [""])
+        if not placed.node:
+            assert placed.message() == expected.message()
         if (found := placer.verdicts(rules, pod)) is not None:
             by_columns += 1
             assert told(found.decision(scores=True)) == told(expected)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,26 +30,51 @@ class Others:
         self._cycle: Cycle | None = None
         self.rejected: Status | None = None
         self.is_narrowed = False
+        self.concerned = False
         if concerned := rules.others if everyone else rules.concerned(kind_of(pod)):
             self._cycle = Cycle(reduced(rules.profile, concerned), snapshot, pod)
-            self.rejected = self._cycle.pre_filter()
+            self.concerned, self.rejected = True, self._cycle.pre_filter()
             self.is_narrowed = self._cycle.candidates is not None
 
     def refuse(self, refusals: dict[str, Refusals], table: Table, rows: Longs) -> None:
-        """Add their verdicts on these rows."""
-        if self._cycle is not None:
-            for plugin in self._cycle.profile.filter:
-                if plugin.name not in self._cycle.skipped_filters:
-                    refusals[plugin.name] = self._filter(plugin, table, rows)
+        """Add every one's verdict on each of these rows."""
+        for plugin in self._asked():
+            found = refusals.setdefault(plugin.name, _none(table))
+            for row in rows.tolist():
+                self._ask(plugin, found, table, row)
 
-    def _filter(self, plugin: Any, table: Table, rows: Longs) -> Refusals:
-        assert self._cycle is not None
-        found, numbers = Refusals(np.full(table.rows, -1, np.int64)), dict[Status, int]()
+    def refuse_until(self, refusals: dict[str, Refusals], table: Table, rows: Longs, enough: int) -> Longs:
+        """Add the first verdict against each row, the rows in this order, until so many pass: those that do."""
+        plugins, passed = self._asked(), []
+        for plugin in plugins:
+            refusals.setdefault(plugin.name, _none(table))
         for row in rows.tolist():
-            node = table.nodes[row]
-            if node and (status := self._cycle.verdict(plugin, node)):
-                _note(found, numbers, row, status)
-        return found
+            if not any(self._ask(plugin, refusals[plugin.name], table, row) for plugin in plugins):
+                passed.append(row)
+                if len(passed) == enough:
+                    break
+        return np.array(sorted(passed), np.int64)
+
+    def _asked(self) -> list[Any]:
+        """Those of them that filter, but for those that skip the pod."""
+        if self._cycle is None:
+            return []
+        return [p for p in self._cycle.profile.filter if p.name not in self._cycle.skipped_filters]
+
+    def _ask(self, plugin: Any, found: Refusals, table: Table, row: int) -> bool:
+        """Whether a plugin refuses a row."""
+        node = table.nodes[row]
+        status = self._cycle.verdict(plugin, node) if self._cycle and node else None
+        if status is None:
+            return False
+        _note(found, row, status)
+        return True
+
+    def before(self, refusals: Mapping[str, Refusals]) -> dict[str, Refusals]:
+        """The verdicts of plugins that come before the first of them in the order of filters."""
+        names = [p.name for p in self._rules.profile.filter]
+        first = min((names.index(p.name) for p in self._asked()), default=len(names))
+        return {name: found for name, found in refusals.items() if name in names[:first]}
 
     def refuse_kept(self, refusals: dict[str, Refusals], table: Table, kept: Sequence[NodeInfo]) -> None:
         """Add all plugins' verdicts on the nodes that are kept for other pods, with these on them."""
@@ -58,8 +83,8 @@ class Others:
             return
         for node in kept:
             if status := cycle.filter_with_nominated(node):
-                same = refusals.setdefault(status.plugin, Refusals(np.full(table.rows, -1, np.int64)))
-                _note(same, {}, table.row_of[node.name], status)
+                found = refusals.setdefault(status.plugin, _none(table))
+                _note(found, table.row_of[node.name], status)
 
     def score(self, table: Table, verdicts: Verdicts) -> None:
         """Add their scores of the feasible nodes."""
@@ -75,10 +100,13 @@ class Others:
             )
 
 
-def _note(found: Refusals, numbers: dict[Status, int], row: int, status: Status) -> None:
+def _none(table: Table) -> Refusals:
+    return Refusals(np.full(table.rows, -1, np.int64))
+
+
+def _note(found: Refusals, row: int, status: Status) -> None:
     if status.code is Code.ERROR:
         raise SchedulingError(status.message)
-    if status not in numbers:
-        numbers[status] = len(found.statuses)
+    if status not in found.statuses:
         found.statuses.append(status)
-    found.index[row] = numbers[status]
+    found.index[row] = found.statuses.index(status)

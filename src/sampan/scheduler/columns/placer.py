@@ -26,6 +26,7 @@ from sampan.scheduler.columns.statics import Statics
 from sampan.scheduler.columns.table import Flags, Table
 from sampan.scheduler.columns.twin import Refusals
 from sampan.scheduler.columns.verdicts import Verdicts
+from sampan.scheduler.cycle import FEWEST
 from sampan.scheduler.decide import Decision, decide
 from sampan.scheduler.nodes import NodeInfo
 from sampan.scheduler.plugins.spread_constraints import default_selector
@@ -258,7 +259,7 @@ class Placer:
     # Reasons
 
     def _verdicts(self, profile: Profile, pod: PodInfo, *, everywhere: bool) -> Verdicts | None:
-        """With the other plugins' verdicts on all nodes, or on those that columns leave; None: see `verdicts`."""
+        """With the other plugins' verdicts on all nodes, or on as many as are needed; None: see `verdicts`."""
         kind, rules = kind_of(pod), self._rules_of(profile)
         frame = self._frame(rules, pod, kind) if rules else None
         if rules is None or frame is None:
@@ -270,15 +271,34 @@ class Placer:
         if others.rejected:
             return Verdicts(pod, table.names, {}, np.zeros(0, np.int64), rejected=others.rejected)
         refusals = twin.refusals(question, kind, table, pod.host_ports)
-        alive = table.alive[: table.rows]
-        others.refuse(refusals, table, np.flatnonzero(alive if everywhere else _left(alive, refusals)))
         others.refuse_kept(refusals, table, self._kept_for(pod))
+        alive = table.alive[: table.rows]
+        feasible = np.flatnonzero(_left(alive, refusals))
+        if others.concerned and not everywhere:
+            total = twin.scores(question, kind, rules, table, feasible).total(len(feasible))
+            best_first = feasible[np.argsort(-total, kind="stable")]
+            feasible = others.refuse_until(refusals, table, best_first, enough(len(table.row_of)))
+        if others.concerned and (everywhere or not len(feasible)):
+            # Whoever comes first in the order of filters is who refuses a node.
+            asked = alive if everywhere else _left(alive, others.before(refusals))
+            others.refuse(refusals, table, np.flatnonzero(asked))
+            feasible = np.flatnonzero(_left(alive, refusals))
         ordered = {p.name: refusals[p.name] for p in profile.filter if p.name in refusals}
-        verdicts = Verdicts(pod, table.names, ordered, np.flatnonzero(_left(alive, refusals)))
-        if len(verdicts.feasible):
-            verdicts.scores = twin.scores(question, kind, rules, table, verdicts.feasible)
+        verdicts = Verdicts(pod, table.names, ordered, feasible)
+        if len(feasible):
+            verdicts.scores = twin.scores(question, kind, rules, table, feasible)
             others.score(table, verdicts)
         return verdicts
+
+
+def enough(nodes: int) -> int:
+    """How many feasible nodes are enough for a pod that other plugins must look at, one node at a time.
+
+    As upstream's by default; the nodes that columns find best are asked first.
+    """
+    if nodes < FEWEST:
+        return FEWEST
+    return max(FEWEST, nodes * max(5, 50 - nodes // 125) // 100)
 
 
 def _left(alive: Flags, refusals: Mapping[str, Refusals]) -> Flags:
