@@ -47,7 +47,7 @@ class Applier:
         return await self._server.writer.change(call, laid_over, tracked=False)
 
     async def _wanted(self, call: Call, kind: Kind) -> Object:
-        raw = call.content if call.request is None else bodies.yaml(await bodies.raw(call))
+        raw = call.content if call.request is None else await bodies.patch_of_yaml(await bodies.raw(call))
         if not isinstance(raw, dict):
             raise errors.bad_request("error decoding YAML: an object was expected")
         raw = dict(raw)

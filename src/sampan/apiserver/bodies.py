@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -16,6 +17,8 @@ from sampan.machinery.objects import Object
 JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 _ACCEPTED = (JSON, YAML, PROTOBUF)
 _KEY = b'":'
+# Texts of YAML as long as this take a thread for some milliseconds.
+LONG_YAML = 16 * 1024
 
 
 async def raw(call: Call) -> bytes:
@@ -84,6 +87,16 @@ def json(data: bytes) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError as e:
         raise errors.bad_request(f"couldn't get version/kind; json parse error: {e}") from e
+
+
+async def patch_of_yaml(data: bytes) -> Any:
+    """An apply configuration: YAML, which mostly is JSON; a long text is parsed off the loop."""
+    if data[:1] == b"{":
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError:
+            pass
+    return yaml(data) if len(data) < LONG_YAML else await asyncio.to_thread(yaml, data)
 
 
 def yaml(data: bytes) -> Any:

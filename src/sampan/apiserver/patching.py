@@ -64,6 +64,9 @@ async def change_of(call: Call, kind: Kind) -> Callable[[Object], Object]:
                 found = patches.strategic(obj, patch, node)
         except PatchError as e:
             raise _does_not_apply(str(e)) from e
+        except (TypeError, AttributeError, LookupError) as e:
+            # A directive or an operation of a shape that nobody means.
+            raise _does_not_apply("the patch is not of the form that its media type has") from e
         if not isinstance(found, dict):
             raise _does_not_apply("the patched value is no object")
         bodies.check_kind(found, kind)

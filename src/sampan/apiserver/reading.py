@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
-from sampan.apiserver import errors, paging
+from sampan.apiserver import errors, list_options, paging
 from sampan.apiserver.call import Call, Many, One, key, prefix
 from sampan.apiserver.codec import Decoded
 from sampan.apiserver.paging import Position
@@ -21,7 +21,6 @@ from sampan.store.api import Compacted, Page, Record, Store
 # How many objects are decoded before others get the loop; with what watchers then do, some 5 ms.
 SLICE = 20
 NAMESPACES = "/core/namespaces/"
-_MATCHES = ("", "Exact", "NotOlderThan")
 
 
 # Has records at hand in the form of a kind between whose versions a webhook converts.
@@ -100,23 +99,14 @@ class Reader:
 
     def _start(self, call: Call) -> Position:
         """Where a list starts, and the revision that it is to show. Raises 400, 410."""
+        list_options.check_list(call)
         match, version = call.parameter("resourceVersionMatch"), call.parameter("resourceVersion")
         token = call.parameter("continue")
-        if match not in _MATCHES:
-            raise errors.bad_request(f'resourceVersionMatch: Unsupported value: "{match}"')
         if token:
-            if match or version not in ("", "0"):
+            if version not in ("", "0"):
                 raise errors.bad_request("specifying resource version is not allowed when using continue")
             return paging.parse(token, prefix(call.resource, call.namespace), time.time())
-        if match and not version:
-            raise errors.bad_request(
-                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
-            )
         revision = self._not_in_the_future(version)
-        if match == "Exact" and not revision:
-            raise errors.bad_request(
-                'resourceVersionMatch: Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-            )
         # A limited list at a revision is an exact one, as upstream has it for compatibility.
         exact = match == "Exact" or (not match and call.parameter("limit") not in ("", "0"))
         return Position(revision=revision if exact else 0)

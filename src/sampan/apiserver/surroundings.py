@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Next = Callable[[Call], Awaitable[Answer]]
 log = logging.getLogger(__name__)
 SERVICE = "kube-apiserver"
+# What the JSON encoder says of more than 254 levels.
+_TOO_DEEP = "Recursion limit reached"
 # How long a request may take to be answered, as upstream's; a watch or a connection then goes on.
 DEADLINE = 60.0
 
@@ -35,7 +37,11 @@ def catch(inner: Next) -> Next:
             raise
         except StoreError as e:
             raise errors.unavailable(f"the store cannot serve this now: {e}") from e
+        except RecursionError as e:
+            raise errors.bad_request("the body is nested too deeply") from e
         except Exception as e:
+            if str(e) == _TOO_DEEP:
+                raise errors.bad_request("the body is nested too deeply") from e
             log.exception("%s %s failed", call.verb, call.path or call.resource.resource)
             raise errors.internal(
                 f"{type(e).__name__} while serving {call.verb}; the server's log says more"

@@ -10,8 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+import orjson
+
 JSON_PATCH, MERGE_PATCH = "application/json-patch+json", "application/merge-patch+json"
 STRATEGIC_PATCH, APPLY_PATCH = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
+
+
+# What all copies of one JSON patch may add, in bytes: each may double what the one before made.
+MOST_COPIED = 3 << 20
 
 
 class PatchError(ValueError):
@@ -25,8 +31,14 @@ def json_patch(value: Any, operations: Any) -> Any:
     """Apply RFC 6902 operations in order. Raises PatchError; then none counts."""
     if not isinstance(operations, list):
         raise PatchError("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+    copied = 0
     for operation in operations:
-        value = _operate(value, operation)
+        before, value = value, _operate(value, operation)
+        if operation["op"] == "copy":
+            copied += len(orjson.dumps(_lookup(before, _pointer(operation["from"]))))
+            if copied > MOST_COPIED:
+                text = "Unable to complete the copy, the accumulated size increase of copy is "
+                raise PatchError(f"{text}{copied}, exceeding the limit {MOST_COPIED}")
     return value
 
 
