@@ -64,14 +64,15 @@ class Limiter:
 
 
 class Recorder:
-    """Writes a component's events. `emit` only queues; `run` writes until it is cancelled.
+    """Writes a component's events. `emit` only queues; `run` writes until it is cancelled, by so many `writers`.
 
     An event that cannot be written is dropped: events are best effort, as upstream's.
     """
 
-    def __init__(self, client: Client, component: str, host: str = "") -> None:
+    def __init__(self, client: Client, component: str, host: str = "", *, writers: int = 1) -> None:
         self._client, self._component, self._host = client, component, host
-        self._queue: asyncio.Queue[_Entry] = asyncio.Queue(MOST_WAITING)
+        # What is told again goes to the same writer, so that it is counted.
+        self._queues = tuple(asyncio.Queue[_Entry](MOST_WAITING) for _ in range(writers))
         self._known: OrderedDict[tuple[str, ...], _Known] = OrderedDict()
         self._limiter = Limiter()
 
@@ -92,11 +93,16 @@ class Recorder:
             span.cause if span else None,
         )
         with contextlib.suppress(asyncio.QueueFull):
-            self._queue.put_nowait(entry)
+            self._queues[hash(entry.identity) % len(self._queues)].put_nowait(entry)
 
     async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for queue in self._queues:
+                tasks.create_task(self._write_all(queue), name=f"{self._component} events")
+
+    async def _write_all(self, queue: asyncio.Queue[_Entry]) -> None:
         while True:
-            entry = await self._queue.get()
+            entry = await queue.get()
             causes = [entry.cause] if entry.cause else []
             try:
                 with trace.span(f"event {entry.reason}", self._component, causes=causes):

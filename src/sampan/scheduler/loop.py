@@ -41,9 +41,16 @@ from sampan.scheduler.snapshot import Snapshot
 if TYPE_CHECKING:
     from sampan.scheduler.extenders import Extender
 
+if TYPE_CHECKING:
+    from sampan.scheduler.batch.mode import BatchMode
+
 SERVICE = "kube-scheduler"
+# The entry of pluginConfig that puts a profile into batch mode (`batch.mode`).
+BATCH = "SampanBatch"
 # How long pods are placed before others on the loop get their turn, in seconds.
 TURN = 0.005
+# How many events are written at the same time.
+TELLERS = 8
 # How many pods are bound at the same time.
 BINDERS = 256
 # How far apart two pods begin to look, where a part of the nodes is enough.
@@ -68,7 +75,7 @@ async def run(
     `ready` is set once all of the cluster is known.
     """
     chosen = config or configuration.default()
-    recorders = {profile.name: Recorder(client, profile.name) for profile in chosen.profiles}
+    recorders = {p.name: Recorder(client, p.name, writers=TELLERS) for p in chosen.profiles}
 
     def emit(about: Object, type: str, reason: str, message: str, component: str) -> None:
         recorders[component].emit(about, type, reason, message)
@@ -122,7 +129,16 @@ class Scheduler:
         )
         self.handle.watchers = self.feed.watchers
         self.handle.groups = self.feed.groups
+        self._batch = self._batch_mode(config)
         self._show_gauges()
+
+    def _batch_mode(self, config: Configuration) -> BatchMode | None:
+        """Who gathers the pods of profiles in batch mode; loaded where a profile asks for it."""
+        if not any(BATCH in profile.arguments for profile in config.profiles):
+            return None
+        from sampan.scheduler.batch.mode import BatchMode, modes
+
+        return BatchMode(self, modes(config))
 
     def _make_queue(self, config: Configuration) -> SchedulingQueue:
         rules = {name: _rules(profile, bool(self._extenders)) for name, profile in self.profiles.items()}
@@ -204,6 +220,7 @@ class Scheduler:
         return not (
             self._placer is None
             or gang.group_of(pod.object)
+            or (self._batch is not None and self._batch.takes(item))
             or pod.terminating
             or self.snapshot.holds(pod.uid)
             or self._asks_in_steps(self.profiles[pod.scheduler], pod)
@@ -220,11 +237,13 @@ class Scheduler:
         for number, item in enumerate(run):
             try:
                 if number < len(nodes):
-                    self._take(item, Reservation(profile, item.pod, nodes[number]), began)
+                    self.take(item, Reservation(profile, item.pod, nodes[number]), began)
                 elif gang.group_of(item.pod.object):
                     self._schedule_gang(item)
+                elif self._batch is not None and self._batch.takes(item):
+                    self._batch.add(item)
                 else:
-                    await self._schedule(item)
+                    await self.schedule(item)
             except Exception as e:
                 # A plugin's fault is one pod's, not everyone's.
                 log.exception("cannot schedule %s", item.pod.key)
@@ -249,7 +268,8 @@ class Scheduler:
 
     # One pod
 
-    async def _schedule(self, item: Queued) -> None:
+    async def schedule(self, item: Queued) -> None:
+        """Find one pod a node and start its binding, or give it back to the queue."""
         pod, began = item.pod, time.time_ns()
         profile = self.profiles[pod.scheduler]
         if pod.terminating:
@@ -270,7 +290,7 @@ class Scheduler:
             return
         finally:
             self.metrics.algorithm_seconds.observe((time.time_ns() - began) / 1e9)
-        self._take(item, Reservation(profile, pod, decision.node), began)
+        self.take(item, Reservation(profile, pod, decision.node), began)
 
     async def _choose(self, profile: Profile, pod: PodInfo) -> Decision:
         """The node: by single steps where something asks for them, by columns where there are many nodes."""
@@ -294,7 +314,7 @@ class Scheduler:
             return found
         return decide(profile, self.snapshot, pod)
 
-    def _take(self, item: Queued, reservation: Reservation, began: int) -> None:
+    def take(self, item: Queued, reservation: Reservation, began: int) -> None:
         """Count the pod on its node, reserve, ask for permission; then bind beside the others."""
         pod, node = reservation.pod, reservation.node
         self.snapshot.add_pod(pod, node)
