@@ -6,6 +6,7 @@ import orjson
 
 from sampan.machinery.objects import Object, owner
 from sampan.scheduler import resources
+from sampan.scheduler.plugins.image_locality import tagged
 from sampan.scheduler.plugins.node_declared_features import FEATURES
 from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.resources import CPU, MEMORY, Resources
@@ -26,7 +27,7 @@ class Kind:
     fit, `fit` counts in the fit score, `takes` is what the pod takes of its node.
     """
 
-    __slots__ = ("extra", "fit", "group", "needs", "non_zero", "owner", "rest", "social", "takes")
+    __slots__ = ("extra", "fit", "group", "images", "needs", "non_zero", "owner", "rest", "social", "takes")
 
     def __init__(self, pod: PodInfo) -> None:
         spec = pod.spec
@@ -36,9 +37,10 @@ class Kind:
         constraints, volumes = spec.get("topologySpreadConstraints"), spec.get("volumes")
         images, plain = _images(spec)
         if volumes:
-            images += [v["image"].get("reference") for v in volumes if v.get("image")]
+            images += [v["image"].get("reference") or "" for v in volumes if v.get("image")]
+        self.images = tuple([tagged(name) for name in images])
         rest = (
-            affinity.get("nodeAffinity"), spec.get("nodeSelector"), spec.get("tolerations"), constraints, images,
+            affinity.get("nodeAffinity"), spec.get("nodeSelector"), spec.get("tolerations"), constraints, self.images,
             pod.host_ports, pod.node, self._names(),
         )  # fmt: skip
         self.rest: bytes = orjson.dumps(rest, option=_SORTED)
@@ -95,12 +97,13 @@ def _owner(pod: Object) -> tuple[str, ...] | None:
     return found.get("apiVersion", ""), found.get("kind", ""), found["name"]
 
 
-def _images(spec: Object) -> tuple[list[str | None], bool]:
+def _images(spec: Object) -> tuple[list[str], bool]:
     """The containers' images, and whether no container has a field that features of the node come from."""
-    images, plain = [], "hostUsers" not in spec and "ephemeralContainers" not in spec
+    images: list[str] = []
+    plain = "hostUsers" not in spec and "ephemeralContainers" not in spec
     for name in ("initContainers", "containers"):
         for container in spec.get(name) or ():
-            images.append(container.get("image"))
+            images.append(container.get("image") or "")
             plain = plain and "volumeMounts" not in container and "restartPolicyRules" not in container
     return images, plain
 

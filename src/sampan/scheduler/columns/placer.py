@@ -213,13 +213,13 @@ class Placer:
         own = kind.group if kind.social or default else b""
         key = (id(rules), kind.rest, own, default, self._census.signature(group))
         kept = self._frames.get(key)
-        if kept is None or kept[0] != self._version():
+        if kept is None or kept[0] != self._version(kind):
             if len(self._frames) > MOST_KEPT:
                 self._frames.clear()
             frame = self._make(rules, pod, group, kind)
             # Making it may have made counters that count the pod itself: its signature is another one then.
             key = (*key[:4], self._census.signature(group))
-            kept = self._frames[key] = (self._version(), frame)
+            kept = self._frames[key] = (self._version(kind), frame)
         return kept[1]
 
     def _default_selector(self, rules: Rules, pod: PodInfo, kind: Kind) -> Selector | None:
@@ -240,9 +240,10 @@ class Placer:
         self._selectors.clear()
         self._served = {s["metadata"].get("namespace", "") for s in self._snapshot.list(SERVICES)}
 
-    def _version(self) -> int:
+    def _version(self, kind: Kind) -> int:
         """What a frame depends on: the sum of numbers that only grow."""
-        return self.table.version + self.table.images_version + self._census.version + self._owners
+        images = self.table.images_version(kind.images)
+        return self.table.version + images + self._census.version + self._owners
 
     def _make(self, rules: Rules, pod: PodInfo, group: Group, kind: Kind) -> Frame | None:
         if self._is_left_to_plugins(pod):

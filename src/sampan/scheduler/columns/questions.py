@@ -17,7 +17,6 @@ from sampan.scheduler.columns.kinds import Kind
 from sampan.scheduler.columns.rules import Rules
 from sampan.scheduler.columns.statics import Statics
 from sampan.scheduler.columns.table import Column, Domain, Flags, Ints, Longs, Table
-from sampan.scheduler.plugins.image_locality import images_of
 from sampan.scheduler.plugins.inter_pod_affinity import matches_all
 from sampan.scheduler.plugins.node_affinity import PREFERRED as PREFERRED_NODES
 from sampan.scheduler.plugins.node_affinity import preferences
@@ -157,7 +156,7 @@ class Asker:
             _unless_zero(tainted.soft) if rules.weights["TaintToleration"] else None,
             self._preferred(pod),
             _preferences(pod) is not None or rules.affinity.added_preferred is not None,
-            self._images(pod),
+            self._images(kind),
         )
 
     # Resources
@@ -177,10 +176,10 @@ class Asker:
         terms = (self._rules.affinity.added_preferred or ()) + preferences(_preferences(pod) or ())
         return _unless_zero(self._statics.preferred(terms)) if terms else None
 
-    def _images(self, pod: PodInfo) -> Longs | None:
+    def _images(self, kind: Kind) -> Longs | None:
         if not self._rules.weights["ImageLocality"]:
             return None
-        found = self._statics.images(tuple(images_of(pod)))
+        found = self._statics.images(kind.images)
         return found if found.any() else None
 
     # Spreading

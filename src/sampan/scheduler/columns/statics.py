@@ -131,7 +131,9 @@ class Statics:
 
     def images(self, names: tuple[str, ...]) -> Longs:
         """The score of ImageLocality for a pod with these images."""
-        return self._keep(("images", names, self._table.images_version), lambda: self._image_score(names))
+        return self._keep(
+            ("images", names, self._table.images_version(names)), lambda: self._image_score(names)
+        )
 
     def _image_score(self, names: tuple[str, ...]) -> Longs:
         table = self._table

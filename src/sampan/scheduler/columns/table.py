@@ -81,7 +81,8 @@ class Table:
         self.capacity = 64
         self.rows = 0
         self.version = 0
-        self.images_version = 0
+        # By the name of each image, how often it came to a node, changed there, or went.
+        self.images: dict[str, int] = {}
         # Whether some amount is too large for the kernel's quotients; it stays so.
         self.wide = False
         self.nodes: list[NodeInfo | None] = []
@@ -209,6 +210,8 @@ class Table:
         for addresses in self.ports.values():
             for rows in addresses.values():
                 rows.pop(row, None)
+        if self._known[row]:
+            self._note_images(self._known[row][1], {})
         self.nodes[row], self.names[row], self._known[row], self.alive[row] = None, "", (), False
         self._free.append(row)
         self._note_odd(row, False)
@@ -257,18 +260,26 @@ class Table:
     def _describe(self, row: int, node: NodeInfo, new: bool) -> None:
         """Labels, taints and images: what scores and filters of whole kinds of pods are worked out from."""
         taints = tuple((t["key"], t.get("value") or "", t.get("effect") or "") for t in node.taints)
-        known, images = (node.labels, taints, node.unschedulable), node.images
-        before = self._known[row]
-        self._known[row] = (known, images)
-        if new or not before or before[1] != images:
-            self.images_version += 1
-        if not new and before and before[0] == known:
+        known = (node.labels, taints, node.unschedulable)
+        before, held = self._known[row] or (None, {})
+        self._known[row] = (known, node.images)
+        if held is not node.images:
+            self._note_images(held, node.images)
+        if not new and before == known:
             return
         self.version += 1
         self.alive[row], self.unschedulable[row] = True, node.unschedulable
         self.taint_set[row] = self._taint_number(taints)
         for key, domain in self.domains.items():
             domain.put(row, node.labels.get(key))
+
+    def _note_images(self, before: dict[str, int], after: dict[str, int]) -> None:
+        for name, _ in before.items() ^ after.items():
+            self.images[name] = self.images.get(name, 0) + 1
+
+    def images_version(self, names: Iterable[str]) -> int:
+        """Grows when a node gets one of these images, or loses it."""
+        return sum(self.images.get(name, 0) for name in names) if self.images else 0
 
     def _taint_number(self, taints: Taints) -> int:
         if taints not in self._taint_numbers:

@@ -45,9 +45,9 @@ def images_of(pod: PodInfo) -> list[str]:
     spec = pod.spec
     containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
     volumes = [v["image"].get("reference") for v in spec.get("volumes") or () if v.get("image") is not None]
-    return [_tagged(name or "") for name in [*(c.get("image") for c in containers), *volumes]]
+    return [tagged(name or "") for name in [*(c.get("image") for c in containers), *volumes]]
 
 
-def _tagged(name: str) -> str:
+def tagged(name: str) -> str:
     """An image's name as nodes report it: with the tag `latest` where it has none."""
     return name if name.rfind(":") > name.rfind("/") else f"{name}:latest"
