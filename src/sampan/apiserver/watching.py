@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Protocol
 
-from sampan.apiserver import errors
+from sampan.apiserver import errors, list_options
 from sampan.apiserver.call import Call, Seen, Stream, prefix
 from sampan.apiserver.hub import Batch, Hubs
 from sampan.apiserver.moments import Moment
@@ -51,16 +51,16 @@ class Watcher:
 
     async def watch(self, call: Call) -> Stream:
         """Raises 400 for parameters that do not go together; a revision that is too old is told in the stream."""
-        since, initial = _since(call)
+        since, state, initial = _since(call)
+        if since > self._store.revision:
+            raise errors.future(since, self._store.revision)
         one = _One(call)
         records: list[Record] = []
-        if not since:
+        if state:
             page = await self._store.list(one.prefix)
             since, records = page.revision, page.records
             if call.resource.converted:
                 await self._convert(call.resource, records)
-        if since > self._store.revision:
-            raise errors.future(since, self._store.revision)
         return Stream(call.resource, Watching(self._store, self._hubs, one, records, since, initial))
 
 
@@ -258,22 +258,10 @@ class _One:
         return None
 
 
-def _since(call: Call) -> tuple[int, bool]:
-    """The revision to watch from, 0 for the state now first; and whether a bookmark ends that."""
+def _since(call: Call) -> tuple[int, bool, bool]:
+    """The revision to watch from; whether the state now comes first; whether a bookmark ends that. Raises 400, 422."""
+    list_options.check_watch(call)
     revision = parse_version(call.parameter("resourceVersion"))
-    match = call.parameter("resourceVersionMatch")
-    if "sendInitialEvents" not in call.query:
-        if match:
-            raise errors.bad_request(
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-            )
-        return revision, False
-    if match != "NotOlderThan":
-        raise errors.bad_request(
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            if not match
-            else f'resourceVersionMatch: Unsupported value: "{match}": supported values: "NotOlderThan"'
-        )
     if not call.flag("sendInitialEvents"):
-        return revision, False
-    return 0, call.flag("allowWatchBookmarks")
+        return revision, not revision, False
+    return revision, True, call.flag("allowWatchBookmarks")
