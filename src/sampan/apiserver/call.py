@@ -17,6 +17,7 @@ from sampan.machinery.objects import Object
 from sampan.store.api import Record
 
 if TYPE_CHECKING:
+    from sampan.apiserver.aggregator.services import Remote
     from sampan.apiserver.moments import Moment
     from sampan.apiserver.watching import Watching
 
@@ -63,6 +64,8 @@ class Call:
     content_type: str = ""
     request: Request | None = None
     user: User = ANONYMOUS
+    # The other server that serves what is asked for, if one does.
+    remote: Remote | None = None
     # What of the past is asked for, `at`, `history`, `undo` or `record`, and as of when; empty for the present.
     view: str = ""
     moment: str = ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from sampan.apiserver import errors
+from sampan.apiserver.aggregator import documents
 from sampan.apiserver.call import Answer, Call, Made
 from sampan.apiserver.negotiation import form
 from sampan.http.messages import Response
@@ -28,7 +29,7 @@ AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLi
 class Discovery:
     def __init__(self, server: ApiServer):
         self._server = server
-        self._aggregated: dict[tuple[str, int], tuple[bytes, str]] = {}
+        self._aggregated: dict[tuple[str, int, int], tuple[bytes, str]] = {}
 
     def paths(self) -> list[str]:
         """The path of each group and version."""
@@ -63,11 +64,13 @@ class Discovery:
         return Made({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 
     def _names(self) -> list[str]:
-        return list(dict.fromkeys(k.group for k in self._server.catalog))
+        own = (k.group for k in self._server.catalog)
+        return list(dict.fromkeys((*own, *(r.group for r in self._server.api_services.remotes()))))
 
     def _group(self, group: str) -> Object:
         versions = dict.fromkeys(k.version for k in self._server.catalog if k.group == group and group)
         found = [{"groupVersion": f"{group}/{v}", "version": v} for v in versions]
+        found += documents.group(self._server.api_services.remotes(), group)
         if not found:
             raise errors.no_such_path()
         return {"name": group, "versions": found, "preferredVersion": found[0]}
@@ -89,9 +92,9 @@ class Discovery:
     # Aggregated
 
     def _aggregate(self, call: Call, root: str) -> Answer:
-        question = (root, self._server.catalog.version)
+        question = (root, self._server.catalog.version, self._server.api_services.changed)
         if question not in self._aggregated:
-            self._aggregated = {k: v for k, v in self._aggregated.items() if k[1] == question[1]}
+            self._aggregated = {k: v for k, v in self._aggregated.items() if k[1:] == question[1:]}
             groups = [g for g in self._names() if bool(g) == (root == "apis")]
             data = orjson.dumps(
                 {
@@ -115,6 +118,7 @@ class Discovery:
             kinds = [k for k in self._server.catalog if (k.group, k.version) == (group, version)]
             resources = [self._resource_discovery(k) for k in kinds]
             found["versions"].append({"version": version, "resources": resources, "freshness": "Current"})
+        found["versions"] += documents.discovery(self._server.api_services.remotes(), group)
         return found
 
     def _resource_discovery(self, kind: Kind) -> Object:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from sampan.apiserver import components, errors, usage
+from sampan.apiserver.aggregator import proxy
 from sampan.apiserver.call import Answer, Call
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def dispatch(server: ApiServer) -> Next:
             raise call.fault
         if call.view:
             return await server.past(call)
+        if call.remote:
+            return await proxy.answer(server, call, call.remote)
         if call.kind is None:
             return await server.paths(call)
         if call.kind.group == usage.GROUP:

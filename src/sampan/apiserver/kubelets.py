@@ -15,7 +15,7 @@ import orjson
 from sampan.apiserver import errors
 from sampan.apiserver.authentication import TOKEN_PROTOCOL
 from sampan.host import trace
-from sampan.http.client import HttpClient
+from sampan.http.client import Headers, HttpClient
 from sampan.http.messages import Connection, Request, Response, Upgrade
 from sampan.http.tls import client_context
 from sampan.http.transport import splice
@@ -106,8 +106,13 @@ class Kubelets:
         return found
 
 
-async def forward(client: HttpClient, request: Request, target: str, *, upgrades: bool = True) -> Response:
-    """Pass a request on, as an upgrade where it asks for one, unless not `upgrades`. Raises 502 and 503 as Status."""
+async def forward(
+    client: HttpClient, request: Request, target: str, *, upgrades: bool = True, more: Headers | None = None
+) -> Response:
+    """Pass a request on, as an upgrade where it asks for one, unless not `upgrades`. Raises 502 and 503 as Status.
+
+    `more` headers are added, and nothing that the client says of that kind is passed on.
+    """
     wants_upgrade = (
         upgrades
         and "upgrade" in request.headers.get("connection", "").lower()
@@ -115,9 +120,9 @@ async def forward(client: HttpClient, request: Request, target: str, *, upgrades
     )
     try:
         if wants_upgrade:
-            return await _upgraded(client, request, target)
-        headers = {n: v for n, v in request.headers.items() if n not in _HOP and not n.startswith(_OURS)}
-        headers |= _traced()
+            return await _upgraded(client, request, target, more or {})
+        kept = {n: v for n, v in request.headers.items() if n not in _HOP and not n.startswith(_OURS)}
+        headers: Headers = {**kept, **_traced(), **(more or {})}
         body: bytes | AsyncIterator[bytes] = b""
         if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
             body = request.chunks()
@@ -129,12 +134,12 @@ async def forward(client: HttpClient, request: Request, target: str, *, upgrades
     return Response(response.status, response.chunks(), _passed(response.headers))
 
 
-async def _upgraded(client: HttpClient, request: Request, target: str) -> Response:
+async def _upgraded(client: HttpClient, request: Request, target: str, more: Headers) -> Response:
     kept = {n: request.headers[n] for n in _UPGRADE if n in request.headers}
     offered = [p for p in kept.pop("sec-websocket-protocol", "").split(",") if p.strip()]
     if public := [p for p in offered if not p.strip().startswith(TOKEN_PROTOCOL)]:
         kept["sec-websocket-protocol"] = ",".join(public)
-    headers = {"upgrade": request.headers["upgrade"], **kept, **_traced()}
+    headers = {"upgrade": request.headers["upgrade"], **kept, **_traced(), **more}
     response, far = await client.upgrade(request.method, target, headers)
     if far is None:
         return Response(response.status, response.chunks(), _passed(response.headers))

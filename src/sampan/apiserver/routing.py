@@ -5,11 +5,18 @@ Source: k8s.io/apiserver pkg/endpoints/request/requestinfo.go, and the API conve
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from sampan.apiserver import errors
+from sampan.apiserver.aggregator import proxy
 from sampan.apiserver.call import Call
 from sampan.apiserver.catalog import Catalog
 from sampan.client.api import ApiError
 from sampan.http.messages import Request, query
+
+if TYPE_CHECKING:
+    from sampan.apiserver.aggregator.services import Remote
 
 _VERBS = {
     "GET": "get",
@@ -30,8 +37,9 @@ _PAST = ["sampan", "v1"]
 class Routes:
     """The resources served, by group, version and plural."""
 
-    def __init__(self, catalog: Catalog):
+    def __init__(self, catalog: Catalog, remote: Callable[[str, str], Remote | None]):
         self._catalog = catalog
+        self._remote = remote
 
     def call(self, request: Request) -> Call:
         """The call that a request makes; its `fault` is 404 where no resource is served, 405 for an unknown method."""
@@ -49,8 +57,10 @@ class Routes:
         try:
             if words[:1] == ["api"] and len(words) > 2:
                 self._resource(call, "", words[1], words[2:])
-            elif words[:1] == ["apis"] and len(words) > 3:
-                self._resource(call, words[1], words[2], words[3:])
+            elif words[:1] == ["apis"] and len(words) > 2:
+                call.remote = self._remote(words[1], words[2])
+                if len(words) > 3:
+                    self._resource(call, words[1], words[2], words[3:])
         except ApiError as e:
             call.kind, call.fault = None, e
         return call
@@ -62,6 +72,8 @@ class Routes:
         if words[0] == "namespaces" and len(words) > 2 and words[2] not in _OF_NAMESPACES:
             call.namespace, words = words[1], words[2:]
         found = self._catalog.served(group, version, words[0])
+        if call.remote:
+            found = proxy.kind(group, version, words[0], bool(call.namespace), "/".join(words[2:3]))
         if not found or (call.namespace and not found.namespaced):
             raise errors.no_such_path()
         call.kind = found
@@ -70,7 +82,8 @@ class Routes:
         if len(words) > 2:
             call.subresource = words[2]
             call.subpath = _rest(call.path, words[3:]) if words[2] in PROXIES else ""
-            if (len(words) > 3 and words[2] not in PROXIES) or words[2] not in found.subresources:
+            unknown = (len(words) > 3 and words[2] not in PROXIES) or words[2] not in found.subresources
+            if unknown and not call.remote:
                 raise errors.no_such_path()
         call.verb = _verb(call, watching)
         if call.view == "undo" and call.verb == "create":

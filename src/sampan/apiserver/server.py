@@ -12,6 +12,7 @@ from sampan.apiserver.admission import Admission
 from sampan.apiserver.admission.dynamic import configured
 from sampan.apiserver.admission.dynamic.configured import Configured
 from sampan.apiserver.admission.resource_quota import Quotas
+from sampan.apiserver.aggregator.services import ApiServices
 from sampan.apiserver.bootstrap_tokens import BootstrapTokens
 from sampan.apiserver.call import Call, User
 from sampan.apiserver.catalog import Catalog
@@ -62,7 +63,8 @@ class ApiServer:
         self.store = store
         self.settings = settings
         self.catalog = Catalog()
-        self.routes = Routes(self.catalog)
+        self.api_services = ApiServices(self)
+        self.routes = Routes(self.catalog, self.api_services.of)
         self.decoded = Decoded()
         self.moments = Moments()
         self.metrics = Metrics()
@@ -121,6 +123,7 @@ class ApiServer:
         if self.store.shared:
             self._run("claims", self.services.claims.run())
             self._run("other servers", self.servers.run())
+        self._run("APIServices", self.api_services.run())
         self._run("service kubernetes", bootstrap.keep(self, self._missing))
         self._run("flow schemas", self.gate.run())
         self._run("housekeeping", housekeeping.run(self.store, self.settings))
@@ -137,6 +140,7 @@ class ApiServer:
         await self.hubs.close()
         await self.kubelets.close()
         await self.hooks.close()
+        await self.api_services.close()
 
     def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run work beside the requests, once at a time under its name."""

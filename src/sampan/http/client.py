@@ -18,6 +18,8 @@ import httptools
 from sampan.http.messages import Connection
 from sampan.http.transport import Inbox, Link, Raw, keep_alive
 
+# A header with several values is sent once for each.
+Headers = Mapping[str, str | tuple[str, ...]]
 IDLE_CONNECTIONS = 32
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 
@@ -64,7 +66,7 @@ class HttpClient:
         method: str,
         target: str,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Headers | None = None,
         body: bytes | AsyncIterator[bytes] = b"",
         timeout: float | None = None,
     ) -> ClientResponse:
@@ -85,7 +87,7 @@ class HttpClient:
             return await connection.exchange(method, target, self._fields(headers), body)
 
     async def upgrade(
-        self, method: str, target: str, headers: Mapping[str, str], timeout: float | None = None
+        self, method: str, target: str, headers: Headers, timeout: float | None = None
     ) -> tuple[ClientResponse, Connection | None]:
         """Ask to upgrade, on a connection of its own; `headers` name the protocol in `upgrade`.
 
@@ -110,7 +112,7 @@ class HttpClient:
         self._idle.clear()
         await asyncio.sleep(0)
 
-    def _fields(self, headers: Mapping[str, str] | None) -> dict[str, str]:
+    def _fields(self, headers: Headers | None) -> Headers:
         return {**self._headers, **{k.lower(): v for k, v in headers.items()}} if headers else self._headers
 
     def _take(self) -> _ClientConnection | None:
@@ -224,7 +226,7 @@ class _ClientConnection(Link):
     # Exchanges
 
     async def exchange(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]
+        self, method: str, target: str, headers: Headers, body: bytes | AsyncIterator[bytes]
     ) -> ClientResponse:
         """Send a request and wait for the response's head; on any failure the connection is cut."""
         self._head = asyncio.get_running_loop().create_future()
@@ -241,7 +243,7 @@ class _ClientConnection(Link):
         return response
 
     async def _send_request(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]
+        self, method: str, target: str, headers: Headers, body: bytes | AsyncIterator[bytes]
     ) -> None:
         if isinstance(body, bytes):
             extra = f"content-length: {len(body)}\r\n" if body or method in ("POST", "PUT", "PATCH") else ""
@@ -372,10 +374,11 @@ class _ClientConnection(Link):
             self._response.inbox.end()
 
 
-def _request_head(method: str, target: str, headers: Mapping[str, str], extra: str) -> bytes:
+def _request_head(method: str, target: str, headers: Headers, extra: str) -> bytes:
     """Request line and fields. Raises ValueError where one would break out of its line."""
-    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    each = [(n, v) for n, found in headers.items() for v in ((found,) if isinstance(found, str) else found)]
+    fields = "".join([f"{name}: {value}\r\n" for name, value in each])
     head = f"{method} {target} HTTP/1.1\r\n{fields}{extra}\r\n"
-    if head.count("\n") != len(headers) + extra.count("\n") + 2 or " " in target:
+    if head.count("\n") != len(each) + extra.count("\n") + 2 or " " in target:
         raise ValueError("the request's target or a header has a space or line break where none may be")
     return head.encode("latin-1")

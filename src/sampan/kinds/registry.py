@@ -17,8 +17,9 @@ MODULES = (
     # admissionregistration.k8s.io
     "mutating_admission_policy", "mutating_admission_policy_binding", "mutating_webhook_configuration",
     "validating_admission_policy", "validating_admission_policy_binding", "validating_webhook_configuration",
-    # apiextensions.k8s.io, apps
-    "custom_resource_definition", "controller_revision", "daemon_set", "deployment", "replica_set", "stateful_set",
+    # apiextensions.k8s.io, apiregistration.k8s.io, apps
+    "custom_resource_definition", "api_service",
+    "controller_revision", "daemon_set", "deployment", "replica_set", "stateful_set",
     # authentication.k8s.io, authorization.k8s.io
     "self_subject_review", "token_review",
     "local_subject_access_review", "self_subject_access_review", "self_subject_rules_review", "subject_access_review",
