@@ -39,10 +39,8 @@ from sampan.scheduler.queue import Queued, Rules, SchedulingQueue
 from sampan.scheduler.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from sampan.scheduler.extenders import Extender
-
-if TYPE_CHECKING:
     from sampan.scheduler.batch.mode import BatchMode
+    from sampan.scheduler.extenders import Extender
 
 SERVICE = "kube-scheduler"
 # The entry of pluginConfig that puts a profile into batch mode (`batch.mode`).
