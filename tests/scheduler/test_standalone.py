@@ -36,35 +36,7 @@ profiles:
     args: {scoringStrategy: {type: MostAllocated, resources: [{name: cpu, weight: 1}]}}
 """
 # What a second scheduler needs: upstream's two roles, and a lease of its own name.
-RIGHTS = """
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: second, namespace: kube-system}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: second-as-kube-scheduler}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:kube-scheduler}
-subjects: [{kind: ServiceAccount, name: second, namespace: kube-system}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: second-as-volume-scheduler}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:volume-scheduler}
-subjects: [{kind: ServiceAccount, name: second, namespace: kube-system}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: second-leads, namespace: kube-system}
-rules:
-- {apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [second], verbs: [get, update]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: second-leads, namespace: kube-system}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: second-leads}
-subjects: [{kind: ServiceAccount, name: second, namespace: kube-system}]
-"""
+RIGHTS = Path(__file__).parent.parent.parent / "examples" / "scheduling" / "second-scheduler.yaml"
 KINDS = {
     "ServiceAccount": "serviceaccounts",
     "ClusterRoleBinding": "clusterrolebindings.rbac.authorization.k8s.io",
@@ -135,7 +107,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 async def prepare(machine: Machine) -> None:
     """Two nodes, and an account with the scheduler's rights, whose token is in a kubeconfig of its own."""
     async with machine.client() as client:
-        for made in yaml.load_all(RIGHTS):
+        for made in yaml.load_all(RIGHTS.read_bytes()):
             await client.create(KINDS[made["kind"]], made)
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
         about = {**request, "metadata": {"namespace": "kube-system"}}
