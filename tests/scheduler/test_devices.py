@@ -262,6 +262,32 @@ async def test_pods_share_a_claim_and_it_is_given_back_when_the_last_is_gone() -
         )
 
 
+async def test_an_extended_resource_may_come_from_a_device_class() -> None:
+    async with cluster("n1", "n2") as c:
+        await c.admin.create(
+            f"deviceclasses.{GROUP}", device_class("gpu", extendedResourceName="example.com/gpu")
+        )
+        await c.admin.create(f"resourceslices.{GROUP}", resource_slice("n2", device("a")))
+        amounts = {"example.com/gpu": "1"}
+        container = {"name": "c", "image": "i", "resources": {"requests": amounts, "limits": amounts}}
+        for name in ("first", "second"):
+            meta = {"name": name, "namespace": "default"}
+            await c.admin.create(
+                "pods",
+                {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [container]}},
+            )
+            if name == "first":
+                assert await bound(c, "first") == "n2"
+        first = await c.admin.get("pods", "first", "default")
+        status = first["status"]["extendedResourceClaimStatus"]
+        assert status["requestMappings"] == [
+            {"containerName": "c", "resourceName": "example.com/gpu", "requestName": "container-0-request-0"}
+        ]
+        made = await c.admin.get(f"resourceclaims.{GROUP}", status["resourceClaimName"], "default")
+        assert made["status"]["allocation"]["devices"]["results"][0]["device"] == "a"
+        await c.until("pods", "second", told("0/2 nodes are available: 2 cannot allocate all claims."))
+
+
 async def test_a_missing_class_is_said_and_waited_for() -> None:
     async with cluster("n1") as c:
         wanted = claim({"name": "one", "exactly": {"deviceClassName": "gpu"}}, name="early")

@@ -36,7 +36,7 @@ def test_the_given_cases_agree_to_the_word_and_the_point() -> None:
     assert not [row["case"]["id"] for row in given if evaluate(profile, row["case"]) != row["result"]]
 
 
-@pytest.mark.parametrize("topic", [*TOPICS, "preemption"])
+@pytest.mark.parametrize("topic", [*TOPICS, "preemption", "devices"])
 def test_cases_of_other_shapes_agree(topic: str) -> None:
     """Resizes, pod-level requests, volumes, default constraints, nominated pods, configurations, preemption."""
     kept = [row for row in rows("plugins.jsonl.gz") if row["case"]["id"].startswith(f"{topic}-")]

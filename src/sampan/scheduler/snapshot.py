@@ -191,6 +191,10 @@ class Snapshot:
     def get(self, resource: str, name: str, namespace: str = "") -> Object | None:
         return self._objects.get(resource, {}).get(Key(namespace, name))
 
+    def has(self, resource: str) -> bool:
+        """Whether there is any object of a resource."""
+        return bool(self._objects.get(resource))
+
     def list(self, resource: str, namespace: str | None = None) -> Iterable[Object]:
         """All objects of a resource, of one namespace or of all."""
         objects = self._objects.get(resource, {})

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 DRIVERS = ("gpu.example.com", "nic.example.com")
 CLASSES = ("any", "fast", "shared", "nic")
+RESOURCES = ("example.com/gpu", "example.com/card")
 EXPRESSIONS = (
     'device.driver == "gpu.example.com"',
     'device.attributes["gpu.example.com"].model == "big"',
@@ -48,6 +49,32 @@ def add_devices(make: Maker, case: Object) -> None:
     if make.chance(0.15):
         _allocate(make, claims[0], case)
     case["resourceClaims"] = [*claims, *others]
+    if make.chance(0.3):
+        _ask_by_resource(make, case)
+
+
+def _ask_by_resource(make: Maker, case: Object) -> None:
+    """Let the pod ask for devices as extended resources, besides its claims or instead of them."""
+    case.pop("config", None)
+    spec = case["pod"]["spec"]
+    if make.chance(0.6):
+        del spec["resourceClaims"]
+    # Of two classes with one name upstream forgets one or the other, as they come.
+    for device_class, name in zip(case["deviceClasses"], make.random.sample(RESOURCES, 2), strict=False):
+        device_class["spec"]["extendedResourceName"] = name
+    for node in case["nodes"]:
+        if make.chance(0.3):
+            node["status"]["allocatable"]["example.com/gpu"] = make.pick("0", "2")
+    if make.chance(0.5):
+        spec["initContainers"] = make.containers("i", 3)
+        for container in spec["initContainers"]:
+            if make.chance(0.3):
+                container["restartPolicy"] = "Always"
+    for container in [*spec["containers"], *spec.get("initContainers", [])]:
+        name = make.pick(
+            "example.com/gpu", "example.com/gpu", "deviceclass.resource.kubernetes.io/any", "example.com/none"
+        )
+        container["resources"]["requests"] = {"cpu": "1", name: make.pick("1", "1", "2")}
 
 
 def _slices(make: Maker, nodes: list[str]) -> list[Object]:

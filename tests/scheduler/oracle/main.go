@@ -193,9 +193,11 @@ func devicesOf(ctx context.Context, c *Case) (fwk.SharedDRAManager, error) {
 			}
 			time.Sleep(time.Millisecond)
 		}
-		for len(c.DeviceClasses) > 0 && manager.DeviceClassResolver().GetDeviceClass(
-			v1.ResourceName(resourcev1.ResourceDeviceClassPrefix+c.DeviceClasses[len(c.DeviceClasses)-1].Name)) == nil {
-			time.Sleep(time.Millisecond)
+		for _, class := range c.DeviceClasses {
+			name := v1.ResourceName(resourcev1.ResourceDeviceClassPrefix + class.Name)
+			for manager.DeviceClassResolver().GetDeviceClass(name) == nil {
+				time.Sleep(time.Millisecond)
+			}
 		}
 	}
 	return manager, nil

@@ -8,11 +8,12 @@ Source: pkg/scheduler/framework/plugins/dynamicresources of 1.37 (bindClaim, Unr
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from sampan.client.api import ApiError, Unavailable
 from sampan.machinery import times
-from sampan.machinery.objects import Object, changed, key
+from sampan.machinery.objects import Key, Object, changed, key
 from sampan.scheduler.devices.claims import PENDING, ClaimError, allocation_of, is_reserved_for
 from sampan.scheduler.framework import Handle
 from sampan.scheduler.pods import PodInfo
@@ -59,16 +60,32 @@ async def _written(claim: Object, pod: PodInfo, allocation: Object | None, handl
     )
 
 
-def remember(written: Object, handle: Handle) -> None:
-    """Let the snapshot know what was written; a promise stays until it has heard of it by itself."""
+def remember(written: Object, handle: Handle, promised: Key | None = None) -> None:
+    """Let the snapshot know what was written; a promise stays until it has heard of it by itself.
+
+    `promised` is the name that the promise was made under, where it is not the claim's.
+    """
     handle.snapshot.set(RESOURCE_CLAIMS, written)
-    name = key(written)
+    name = promised or key(written)
     if handle.snapshot.get(PENDING, name.name, name.namespace) is not None:
+        handle.snapshot.remove(PENDING, name)
         handle.snapshot.set(PENDING, written)
 
 
-async def let_go(listed: list[Object], pod: PodInfo, handle: Handle) -> None:
-    """The pod does not get its node: it no longer uses its claims."""
+async def delete(claim: Object, handle: Handle) -> None:
+    """Delete a claim of the scheduler's own, which nothing else protects. Raises ApiError, Unavailable."""
+    name = key(claim)
+    kept = [f for f in claim["metadata"].get("finalizers") or () if f != FINALIZER]
+    patch = {"metadata": {"finalizers": kept or None}}
+    await handle.client.patch(RESOURCE_CLAIMS, name.name, name.namespace, patch)
+    await handle.client.delete(RESOURCE_CLAIMS, name.name, name.namespace)
+
+
+async def let_go(listed: list[Object], pod: PodInfo, handle: Handle, created: Object | None = None) -> None:
+    """The pod does not get its node: it no longer uses its claims, and one that was `created` for it goes."""
+    if created is not None:
+        with contextlib.suppress(ApiError, Unavailable):
+            await delete(created, handle)
     for claim in listed:
         latest = handle.latest(RESOURCE_CLAIMS, key(claim))
         if latest is None or not is_reserved_for(latest, pod):

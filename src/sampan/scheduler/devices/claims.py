@@ -77,6 +77,9 @@ def forget_kept(snapshot: Snapshot) -> None:
 
 def _stands(promise: Object, snapshot: Snapshot) -> bool:
     meta = promise["metadata"]
+    if "resourceVersion" not in meta:
+        # A claim of the scheduler's own, which is not created yet.
+        return True
     claim = snapshot.get(RESOURCE_CLAIMS, meta["name"], meta.get("namespace", ""))
     if claim is None or claim["metadata"].get("uid") != meta.get("uid"):
         return False

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from sampan.client.api import ApiError, Unavailable
 from sampan.machinery.objects import Key, Object, changed, key
-from sampan.scheduler.devices import AllocationError, binding, claims, results
+from sampan.scheduler.devices import AllocationError, binding, claims, extended, results
 from sampan.scheduler.devices.allocator import Allocator, Given, InvalidPoolsError
 from sampan.scheduler.devices.claims import PENDING, ClaimError, allocation_of
+from sampan.scheduler.devices.extended import Extended
 from sampan.scheduler.devices.requests import of
 from sampan.scheduler.devices.state import Taken, results_of
 from sampan.scheduler.framework import (
@@ -48,10 +49,14 @@ def prepare(pod: PodInfo, snapshot: Snapshot) -> PreFiltered | Status:
         mine = claims.of_pod(pod, snapshot)
     except ClaimError as e:
         return unresolvable(str(e))
-    if not mine:
+    own = extended.of_pod(pod, snapshot)
+    if not mine and own is None:
         return SKIP
     classes = {c["metadata"]["name"]: c for c in snapshot.list(DEVICE_CLASSES)}
-    for claim in mine:
+    claimed = list(mine)
+    if own is not None:
+        mine.append(own.claim)
+    for claim in claimed:
         if allocation_of(claim) is None and (fault := _fault(claim, snapshot, classes)) is not None:
             return fault
     allocator = None
@@ -59,7 +64,7 @@ def prepare(pod: PodInfo, snapshot: Snapshot) -> PreFiltered | Status:
         taken = Taken.of([*snapshot.list(RESOURCE_CLAIMS), *claims.pending(snapshot)])
         allocator = Allocator(classes, list(snapshot.list(RESOURCE_SLICES)), taken)
     allowed = [node_terms((allocation_of(claim) or {}).get("nodeSelector")) for claim in mine]
-    return PreFiltered(PodDevices(pod, mine, allowed, allocator, classes))
+    return PreFiltered(PodDevices(pod, mine, allowed, allocator, classes, own))
 
 
 @dataclass(slots=True)
@@ -71,11 +76,15 @@ class PodDevices:
     allowed: list[tuple[NodeTerm, ...] | None]
     allocator: Allocator | None
     classes: dict[str, Object]
+    # What it asks for as extended resources; its claim is the last.
+    own: Extended | None = None
     by_node: dict[str, list[list[Given]]] = field(default_factory=dict)
     # Allocated claims that some node cannot use.
     unavailable: set[int] = field(default_factory=set)
     # What was promised on the node that was chosen.
     promised: dict[Key, Object] = field(default_factory=dict)
+    # The claim for extended resources, once it exists.
+    created: Object | None = None
 
     @property
     def waiting(self) -> list[Object]:
@@ -83,28 +92,52 @@ class PodDevices:
 
     def verdict(self, node: NodeInfo) -> Status | None:
         """Whether the node can use what is allocated, and has the rest; what it would give is kept."""
+        if self.own is not None and (found := self._verdict_on_own(node)) is not None:
+            return found
+        if self.own is not None and len(self.claims) == 1 and node.name not in self.own.by_node:
+            return None
         unavailable = [
             index
             for index, terms in enumerate(self.allowed)
             if (terms is not None and not any(t.matches(node.name, node.labels) for t in terms))
             or _binding_failed(self.claims[index])
         ]
-        found = None
+        given = None
         if self.allocator is not None:
             try:
-                found = self.allocator.allocate(node, self.waiting)
+                given = self.allocator.allocate(node, self._waiting_on(node.name))
             except InvalidPoolsError as e:
                 return unresolvable(str(e))
             except AllocationError as e:
                 return failed(str(e))
-            if found is None:
+            if given is None:
                 return unresolvable("cannot allocate all claims")
         if unavailable:
             self.unavailable.update(unavailable)
             return unresolvable("resourceclaim not available on the node")
-        if found is not None:
-            self.by_node[node.name] = found
+        if given is not None:
+            self.by_node[node.name] = given
         return None
+
+    def _verdict_on_own(self, node: NodeInfo) -> Status | None:
+        """Whether extended resources can be had at all; the node's own claim for them is kept."""
+        own = self.own
+        if own is None:
+            return None
+        if ((own.claim.get("spec") or {}).get("devices") or {}).get("requests") is not None:
+            return unresolvable("cannot schedule extended resource claim")
+        lacking = own.lacking(node)
+        if lacking is None:
+            return unresolvable("cannot fit resource")
+        if (lacking or len(self.claims) > 1) and allocation_of(own.claim) is None:
+            own.of_node(node, lacking)
+        return None
+
+    def _waiting_on(self, node: str) -> list[Object]:
+        """What is to be allocated if the pod goes to the node."""
+        if self.own is None or node not in self.own.by_node:
+            return self.waiting
+        return [self.own.by_node[node].claim if c is self.own.claim else c for c in self.waiting]
 
     def score(self, node: str) -> int:
         """Better alternatives are better."""
@@ -136,16 +169,27 @@ class PodDevices:
             except (ApiError, Unavailable) as e:
                 return failed(str(e))
             return unschedulable("deallocation of ResourceClaim completed")
+        if self.own is not None and self.own.exists:
+            try:
+                await binding.delete(self.own.claim, handle)
+            except (ApiError, Unavailable) as e:
+                return failed(str(e))
+            return unschedulable("deletion of ResourceClaim completed")
         return unschedulable()
 
     def promise(self, node: str, handle: Handle) -> Status | None:
         """Promise what the node would give: nobody else gets it, and nobody else begins with the claims."""
-        if not self.waiting:
+        waiting = self._waiting_on(node)
+        if not waiting:
             return None
         if node not in self.by_node:
-            return failed("claim allocation not found for node")
+            return (
+                None
+                if waiting == [self.own and self.own.claim]
+                else failed("claim allocation not found for node")
+            )
         claims.forget_kept(handle.snapshot)
-        for claim, given in zip(self.waiting, self.by_node[node], strict=True):
+        for claim, given in zip(waiting, self.by_node[node], strict=True):
             try:
                 found = results.allocation(claim, given, self.classes, node)
             except results.SelectorError as e:
@@ -159,18 +203,40 @@ class PodDevices:
         for name in self.promised:
             handle.snapshot.remove(PENDING, name)
         self.promised.clear()
-        handle.spawn(binding.let_go(self.claims, self.pod, handle), f"claims of {self.pod.key}")
+        users = [claim for claim in self.claims if self.own is None or claim is not self.own.claim]
+        handle.spawn(binding.let_go(users, self.pod, handle, self.created), f"claims of {self.pod.key}")
 
-    async def write(self, handle: Handle) -> Status | None:
+    async def write(self, node: str, handle: Handle) -> Status | None:
         """Write the allocations, and that the pod uses its claims."""
         try:
             for claim in self.claims:
-                if not claims.is_reserved_for(claim, self.pod):
+                if self.own is not None and claim is self.own.claim:
+                    await self._write_own(self.own, node, handle)
+                elif not claims.is_reserved_for(claim, self.pod):
                     found = self.promised.get(key(claim))
                     binding.remember(await binding.write(claim, self.pod, found, handle), handle)
         except (ApiError, Unavailable, ClaimError) as e:
             return failed(str(e))
         return None
+
+    async def _write_own(self, own: Extended, node: str, handle: Handle) -> None:
+        """Create the claim for extended resources, and tell the pod what each of its requests is for."""
+        name = key(own.claim)
+        found = self.promised.get(name)
+        if found is None or not own.by_node[node].mappings:
+            return
+        self.created = await handle.client.create(
+            RESOURCE_CLAIMS, extended.to_create(own.by_node[node].claim)
+        )
+        binding.remember(await binding.write(self.created, self.pod, found, handle), handle, name)
+        status = {
+            "resourceClaimName": self.created["metadata"]["name"],
+            "requestMappings": own.by_node[node].mappings,
+        }
+        patch = {"metadata": {"uid": self.pod.uid}, "status": {"extendedResourceClaimStatus": status}}
+        await handle.client.patch(
+            "pods", self.pod.name, self.pod.namespace, patch, type="strategic", subresource="status"
+        )
 
 
 def _fault(claim: Object, snapshot: Snapshot, classes: Mapping[str, Object]) -> Status | None:

@@ -17,7 +17,7 @@ from sampan.scheduler.framework import SKIP, Plugin, PreFiltered, Status, unsche
 from sampan.scheduler.nodes import NodeInfo
 from sampan.scheduler.plugins.normal import most_is_best
 from sampan.scheduler.pods import PodInfo
-from sampan.scheduler.snapshot import Snapshot
+from sampan.scheduler.snapshot import DEVICE_CLASSES, Snapshot
 
 if TYPE_CHECKING:
     from sampan.scheduler.devices.of_pod import PodDevices
@@ -34,7 +34,7 @@ class DynamicResources(Plugin):
         return of_pod.missing(pod, self.handle.snapshot)
 
     def pre_filter(self, pod: PodInfo, snapshot: Snapshot) -> PreFiltered | Status:
-        if not pod.spec.get("resourceClaims"):
+        if not pod.spec.get("resourceClaims") and not snapshot.has(DEVICE_CLASSES):
             return SKIP
         from sampan.scheduler.devices import of_pod
 
@@ -70,4 +70,4 @@ class DynamicResources(Plugin):
             state.withdraw(self.handle)
 
     async def pre_bind(self, state: PodDevices | None, pod: PodInfo, node: str) -> Status | None:
-        return await state.write(self.handle) if state and self.handle else None
+        return await state.write(node, self.handle) if state and self.handle else None

@@ -141,9 +141,8 @@ def _in_order(amounts: Resources) -> list[str]:
 
 def _device_resources(snapshot: Snapshot) -> frozenset[str]:
     """The extended resources that device classes provide (KEP-5004)."""
-    found: set[str] = set()
-    for device_class in snapshot.list(DEVICE_CLASSES):
-        found.add(f"deviceclass.resource.kubernetes.io/{device_class['metadata']['name']}")
-        if name := (device_class.get("spec") or {}).get("extendedResourceName"):
-            found.add(name)
-    return frozenset(found)
+    if not snapshot.has(DEVICE_CLASSES):
+        return frozenset()
+    from sampan.scheduler.devices.extended import classes_by_resource
+
+    return frozenset(classes_by_resource(snapshot))
