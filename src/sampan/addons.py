@@ -22,6 +22,7 @@ def objects(config: Config) -> Iterator[Object]:
         },
         "provisioner": "sampan.io/local-path",
         "reclaimPolicy": "Delete",
+        "allowVolumeExpansion": True,
         "volumeBindingMode": "WaitForFirstConsumer",
     }
     if config.nodes:

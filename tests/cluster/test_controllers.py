@@ -155,3 +155,28 @@ spec:
     conditions = {c["type"]: c for c in space.get("hpa", "busy")["status"]["conditions"]}
     assert conditions["ScalingActive"]["reason"] == "ValidMetricFound"
     assert "%/50%" in space.kubectl("get", "hpa", "busy")
+
+
+def test_a_claim_grows(space: Space) -> None:
+    space.apply(
+        """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 10Mi}}}
+""",
+        pod(
+            "p",
+            f"""
+containers: [{{name: main, {SLEEP}, volumeMounts: [{{name: data, mountPath: /data}}]}}]
+volumes: [{{name: data, persistentVolumeClaim: {{claimName: data}}}}]
+""",
+        ),
+    )
+    space.ready("p")
+    space.kubectl("patch", "pvc", "data", "-p", '{"spec":{"resources":{"requests":{"storage":"20Mi"}}}}')
+    eventually(lambda: space.get("pvc", "data")["status"]["capacity"]["storage"] == "20Mi")
+    error = space.kubectl(
+        "patch", "pvc", "data", "-p", '{"spec":{"resources":{"requests":{"storage":"5Mi"}}}}', check=False
+    )
+    assert "field can not be less than status.capacity" in error

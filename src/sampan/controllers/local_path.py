@@ -22,9 +22,10 @@ from sampan.config import Config
 from sampan.controllers import pods, volume_binder
 from sampan.controllers.settings import Settings
 from sampan.controllers.volume_binder import CLAIMS, CLASSES, VOLUMES, annotation
+from sampan.machinery import quantities
 from sampan.machinery.claims import SELECTED_NODE
-from sampan.machinery.objects import Key, Object, key
-from sampan.reconcile.controller import Cache, Controller, Create, Delete, Emit, Plan, Watch
+from sampan.machinery.objects import Key, Object, get, key
+from sampan.reconcile.controller import Action, Cache, Controller, Create, Delete, Emit, Patch, Plan, Watch
 
 PROVISIONER = "sampan.io/local-path"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
@@ -40,14 +41,25 @@ class Wanted:
     node: Object | None
 
 
-def observe(cache: Cache, name: Key) -> Wanted | Object | None:
-    """A claim to provide for, or a volume to reclaim."""
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A claim that asks for more than it has of a volume of ours."""
+
+    claim: Object
+    volume: Object
+
+
+def observe(cache: Cache, name: Key) -> Wanted | Growth | Object | None:
+    """A claim to provide for, one whose volume is to grow, or a volume to reclaim."""
     if not name.namespace:
         volume = cache.get(VOLUMES, name)
         return volume if volume and _is_over(volume) else None
     claim = cache.get(CLAIMS, name)
-    if claim is None or claim["spec"].get("volumeName") or pods.is_terminating(claim):
+    if claim is None or pods.is_terminating(claim):
         return None
+    if claim["spec"].get("volumeName"):
+        volume = cache.get(VOLUMES, Key("", claim["spec"]["volumeName"]))
+        return Growth(claim, volume) if volume and _grows(claim, volume) else None
     found = cache.get(CLASSES, Key("", claim["spec"].get("storageClassName") or ""))
     asked = annotation(claim, volume_binder.PROVISIONER) == PROVISIONER
     if not found or found.get("provisioner") != PROVISIONER or not asked:
@@ -55,6 +67,15 @@ def observe(cache: Cache, name: Key) -> Wanted | Object | None:
     if cache.get(VOLUMES, Key("", volume_name(claim))):
         return None
     return Wanted(claim, found, cache.get("nodes", Key("", annotation(claim, SELECTED_NODE))))
+
+
+def _grows(claim: Object, volume: Object) -> bool:
+    if annotation(volume, PROVISIONED_BY) != PROVISIONER or get(claim, "status.phase") != "Bound":
+        return False
+    if get(volume, "spec.claimRef.uid") != claim["metadata"]["uid"]:
+        return False
+    wanted = quantities.parse(get(claim, "spec.resources.requests.storage", "0"))
+    return quantities.parse(get(claim, "status.capacity.storage", "0")) < wanted
 
 
 def _is_over(volume: Object) -> bool:
@@ -70,7 +91,9 @@ def volume_name(claim: Object) -> str:
     return f"pvc-{claim['metadata']['uid']}"
 
 
-def decide(config: Config, seen: Wanted | Object, now: float) -> Plan:
+def decide(config: Config, seen: Wanted | Growth | Object, now: float) -> Plan:
+    if isinstance(seen, Growth):
+        return _grown(seen)
     if not isinstance(seen, Wanted):
         return Plan((Delete(VOLUMES, key(seen), seen["metadata"]["uid"]),))
     if fault := _fault(seen):
@@ -78,6 +101,18 @@ def decide(config: Config, seen: Wanted | Object, now: float) -> Plan:
     volume = _volume(config, seen)
     message = f"Successfully provisioned volume {volume['metadata']['name']}"
     return Plan((Create(VOLUMES, volume), Emit(seen.claim, "Normal", "ProvisioningSucceeded", message)))
+
+
+def _grown(seen: Growth) -> Plan:
+    """A directory holds whatever is written there, so only the numbers change: the volume's, then the claim's."""
+    wanted = seen.claim["spec"]["resources"]["requests"]["storage"]
+    actions: list[Action] = []
+    if quantities.parse(get(seen.volume, "spec.capacity.storage", "0")) < quantities.parse(wanted):
+        actions.append(Patch(VOLUMES, key(seen.volume), {"spec": {"capacity": {"storage": wanted}}}))
+    status = {"status": {"capacity": {"storage": wanted}}}
+    actions.append(Patch(CLAIMS, key(seen.claim), status, subresource="status"))
+    actions.append(Emit(seen.claim, "Normal", "VolumeResizeSuccessful", "Volume was resized"))
+    return Plan(tuple(actions))
 
 
 def _fault(seen: Wanted) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sampan.controllers import pods, revisions, statefulset_pods
+from sampan.controllers.rollout import scaled_value
 from sampan.controllers.settings import Settings
 from sampan.controllers.statefulset_pods import HASH, ordinal
 from sampan.machinery.objects import Key, Object, key, owner
@@ -72,6 +73,18 @@ class State:
     def partition(self) -> int:
         """Ordinals below this one keep the current revision."""
         return int((self.strategy.get("rollingUpdate") or {}).get("partition") or 0)
+
+    @property
+    def max_unavailable(self) -> int:
+        value = (self.strategy.get("rollingUpdate") or {}).get("maxUnavailable")
+        return max(1, scaled_value(1 if value is None else value, len(self.wanted), up=False))
+
+    def is_available(self, i: int) -> bool:
+        """Whether the pod of an ordinal is there, ready for long enough, and to stay."""
+        pod, min_ready = self.present.get(i), self.set["spec"].get("minReadySeconds", 0)
+        return (
+            pod is not None and pods.is_available(pod, min_ready, self.now) and not pods.is_terminating(pod)
+        )
 
     def is_healthy(self, pod: Object) -> bool:
         """Running, ready for long enough, and to stay."""
@@ -215,21 +228,24 @@ def _hand_over_claims(state: State, pod: Object) -> list[Action]:
 
 
 def _update(state: State) -> list[Action]:
-    """Delete the highest pod of another revision, once all above it are healthy."""
+    """Delete pods of another revision, highest first, as long as not too many are unavailable."""
     if state.strategy.get("type", "RollingUpdate") != "RollingUpdate":
         return []
-    wanted = state.history.update["metadata"]["name"]
-    for i in reversed(state.wanted):
-        if i < state.wanted.start + state.partition:
-            return []
-        pod = state.present.get(i)
-        if pod is None:
-            return []
-        if _revision(pod) != wanted and not pods.is_terminating(pod):
-            return [_delete(state, pod)]
-        if not state.is_healthy(pod):
-            return []
-    return []
+    room = state.max_unavailable - sum(1 for i in state.wanted if not state.is_available(i))
+    wanted, steps = state.history.update["metadata"]["name"], []
+    outdated = [
+        (i, pod)
+        for i in reversed(state.wanted)
+        if i >= state.wanted.start + state.partition
+        and (pod := state.present.get(i))
+        and _revision(pod) != wanted
+        and not pods.is_terminating(pod)
+    ]
+    if not state.in_order:
+        # Those that are unavailable anyway cost nothing.
+        steps = [_delete(state, pod) for i, pod in outdated if not state.is_available(i)]
+        outdated = [(i, pod) for i, pod in outdated if state.is_available(i)]
+    return steps + [_delete(state, pod) for _, pod in outdated[: max(0, room)]]
 
 
 def _delete(state: State, pod: Object) -> Action:
