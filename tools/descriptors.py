@@ -30,6 +30,11 @@ ETCD = "go.etcd.io/etcd/api/v3"
 ETCD_VERSION = "v3.7.0"
 # Versions of API groups that are served, or that clients send.
 SERVED = ("v1", "v2")
+# What lies in modules of its own.
+OTHERS = {
+    "apiextensions-apiserver": "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1/generated.proto",
+    "kube-aggregator": "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1/generated.proto",
+}
 # PodGroup and Workload are beta in 1.37.
 BETA = ("k8s.io/api/scheduling/v1beta1/generated.proto",)
 
@@ -128,14 +133,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         (root / "k8s.io").mkdir()
-        for name in ("api", "apimachinery", "cri-api"):
+        for name in ("api", "apimachinery", "cri-api", *OTHERS):
             (root / "k8s.io" / name).symlink_to(module(f"k8s.io/{name}"))
         write("cri.binpb.zst", compiled(root, [CRI]))
         write("etcd.binpb.zst", etcd(root))
         api = root / "k8s.io" / "api"
         files = [f"k8s.io/api/{p.relative_to(api)}" for p in sorted(api.glob("*/v*/generated.proto"))]
         kept = [f for f in files if f.split("/")[3] in SERVED or f in BETA]
-        kubernetes = compiled(root, kept)
+        kubernetes = compiled(root, [*kept, *OTHERS.values()])
         write("kubernetes.binpb.zst", kubernetes)
         text = json.dumps(differences(root, kubernetes), separators=(",", ":"), sort_keys=True)
         data = zstandard.ZstdCompressor(level=22).compress(text.encode())

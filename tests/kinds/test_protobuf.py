@@ -17,12 +17,10 @@ from sampan.machinery.protobuf import ProtobufError
 
 from .generate import objects
 
-# Whose messages are in modules of their own; their clients speak JSON.
-WITHOUT_MESSAGES = ("apiextensions.k8s.io", "apiregistration.k8s.io")
 KINDS = [
     k
     for k in {(k.api_version, k.kind): k for k in (*registry.builtin(), *registry.bodies())}.values()
-    if schemas.of(k.group, k.version, k.kind) and k.group not in WITHOUT_MESSAGES
+    if schemas.of(k.group, k.version, k.kind)
 ]
 
 
@@ -111,3 +109,36 @@ def test_durations(text: str, nanos: int) -> None:
     message = protobuf._class("k8s.io.apimachinery.pkg.apis.meta.v1.Duration")(duration=nanos)
     assert protobuf._duration_from(message) == text
     assert wire.message("k8s.io.apimachinery.pkg.apis.meta.v1.Duration", text) == message.SerializeToString()
+
+
+def test_a_definition_with_all_that_stands_in_a_schemas_place() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "spec": {
+                "type": "object",
+                "default": {"a": [1, None, "x"]},
+                "properties": {
+                    "items": {"type": "array", "items": {"type": "string", "enum": ["a", "b"]}},
+                    "labels": {"type": "object", "additionalProperties": {"type": "integer", "maximum": 3.5}},
+                    "free": {"type": "object", "additionalProperties": True},
+                },
+                "x-kubernetes-validations": [{"rule": "self.a == 1", "message": "no"}],
+            }
+        },
+    }  # fmt: skip
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    obj = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "boats.example.com"},
+        "spec": {
+            "group": "example.com",
+            "names": {"plural": "boats", "kind": "Boat"},
+            "scope": "Cluster",
+            "versions": [version],
+        },
+    }
+    back = protobuf.decode(protobuf.encode(obj))
+    found = {k: v for k, v in back["spec"].items() if v}
+    assert found == obj["spec"]

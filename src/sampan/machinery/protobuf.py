@@ -19,6 +19,12 @@ from sampan.machinery.objects import Object
 
 MAGIC = b"k8s\x00"
 _META = "k8s.io.apimachinery.pkg.apis.meta.v1"
+# Groups whose messages are in packages of their own.
+_PACKAGES = {
+    "apiextensions.k8s.io": "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions",
+    "apiregistration.k8s.io": "k8s.io.kube_aggregator.pkg.apis.apiregistration",
+}
+SCHEMAS = "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1"
 _UNKNOWN = "k8s.io.apimachinery.pkg.runtime.Unknown"
 
 
@@ -82,7 +88,8 @@ def name_of(api_version: str, kind: str) -> str:
     ProtobufError.
     """
     group, _, version = api_version.rpartition("/")
-    for name in (f"k8s.io.api.{group.partition('.')[0] or 'core'}.{version}.{kind}", f"{_META}.{kind}"):
+    package = _PACKAGES.get(group) or f"k8s.io.api.{group.partition('.')[0] or 'core'}"
+    for name in (f"{package}.{version}.{kind}", f"{_META}.{kind}"):
         try:
             _pool().FindMessageTypeByName(name)
         except KeyError:
@@ -238,6 +245,26 @@ def nanoseconds(value: str) -> int:
     return -total if value.startswith("-") else total
 
 
+def _json_from(message: Any) -> Any:
+    import orjson
+
+    return orjson.loads(message.raw) if message.raw else None
+
+
+def _schema_or(other: str) -> Callable[[Any], Any]:
+    """A schema, or what else may stand in its place."""
+
+    def found(message: Any) -> Any:
+        if message.HasField("schema"):
+            return _from_message(message.schema)
+        value = getattr(message, other)
+        if isinstance(value, bool):
+            return value
+        return [v if isinstance(v, str) else _from_message(v) for v in value]
+
+    return found
+
+
 _SPECIAL: dict[str, Callable[[Any], Any]] = {
     f"{_META}.Time": _time_from,
     f"{_META}.MicroTime": _micro_time_from,
@@ -246,4 +273,8 @@ _SPECIAL: dict[str, Callable[[Any], Any]] = {
     "k8s.io.apimachinery.pkg.runtime.RawExtension": _raw_from,
     "k8s.io.apimachinery.pkg.api.resource.Quantity": lambda m: m.string or "0",
     "k8s.io.apimachinery.pkg.util.intstr.IntOrString": _int_or_string_from,
+    f"{SCHEMAS}.JSON": _json_from,
+    f"{SCHEMAS}.JSONSchemaPropsOrBool": _schema_or("allows"),
+    f"{SCHEMAS}.JSONSchemaPropsOrArray": _schema_or("jSONSchemas"),
+    f"{SCHEMAS}.JSONSchemaPropsOrStringArray": _schema_or("property"),
 }

@@ -178,6 +178,22 @@ def _int_or_string(value: Any) -> bytes:
     return b"\x08\x00\x10" + varint(_whole(value)) + b"\x1a\x00"
 
 
+def _schema_or(value: Any) -> bytes:
+    """A schema in field 1, or what else stands in its place: a boolean, texts, or several schemas."""
+    write = _writer(f"{protobuf.SCHEMAS}.JSONSchemaProps")
+    if isinstance(value, dict):
+        return field(1, write(value))
+    if isinstance(value, list):
+        return b"".join([field(2, v.encode() if isinstance(v, str) else write(v)) for v in value])
+    return b"\x08" + varint(int(value))
+
+
+def _allowed_or_schema(value: Any) -> bytes:
+    if isinstance(value, dict):
+        return b"\x08\x01" + field(2, _writer(f"{protobuf.SCHEMAS}.JSONSchemaProps")(value))
+    return _schema_or(value)
+
+
 _META = "k8s.io.apimachinery.pkg.apis.meta.v1"
 _SPECIAL: dict[str, Value] = {
     f"{_META}.Time": _time,
@@ -187,4 +203,8 @@ _SPECIAL: dict[str, Value] = {
     "k8s.io.apimachinery.pkg.runtime.RawExtension": _raw,
     "k8s.io.apimachinery.pkg.api.resource.Quantity": _quantity,
     "k8s.io.apimachinery.pkg.util.intstr.IntOrString": _int_or_string,
+    f"{protobuf.SCHEMAS}.JSON": _raw,
+    f"{protobuf.SCHEMAS}.JSONSchemaPropsOrBool": _allowed_or_schema,
+    f"{protobuf.SCHEMAS}.JSONSchemaPropsOrArray": _schema_or,
+    f"{protobuf.SCHEMAS}.JSONSchemaPropsOrStringArray": _schema_or,
 }
