@@ -12,14 +12,23 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import orjson
 
 from bench import bound, clusters
 from bench.rows import Row
 
+if TYPE_CHECKING:
+    from sampan.scheduler.pods import PodInfo
+    from sampan.scheduler.queue import Queued
+
 # The most equal pods that are placed together, as in the scheduler's loop.
 RUN = 256
+# So many different pods are decoded at a time, while the clock stands.
+CHUNK = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,7 @@ def run() -> Sequence[Row]:
 
 
 def _row(case: Case) -> Row:
-    found = _apart("place", case.kind, str(case.nodes), str(case.pods))
+    found = _apart(case.kind, str(case.nodes), str(case.pods))
     rate, cpu = case.pods / found["seconds"], found["cpu"] / case.pods * 1e6
     memory = f", {found['memory']:.0f} MiB" if case.nodes > 5000 else ""
     return Row(case.what, f"{rate:,.0f} pods/s{memory}", f"{cpu:.1f} µs a pod", case.peer, case.reach)
@@ -93,60 +102,92 @@ def _apart(*words: str) -> dict[str, float]:
 # In the process of one row
 
 
-def _measured(work: Callable[[], None]) -> dict[str, float]:
+class Clock:
+    """Seconds and CPU seconds of what runs between `start` and `stop`, added up."""
+
+    def __init__(self) -> None:
+        self._wall = self._cpu = self.seconds = self.cpu = 0.0
+
+    def start(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        self.seconds += time.perf_counter() - self._wall
+        self.cpu += time.process_time() - self._cpu
+
+    def result(self) -> dict[str, float]:
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {"seconds": self.seconds, "cpu": self.cpu, "memory": memory}
+
+
+class Scheduler:
+    """Queue, columns and snapshot as the scheduler's loop has them, without what binds."""
+
+    def __init__(self, nodes: int, kind: str) -> None:
+        from sampan.scheduler.columns.placer import Placer
+        from sampan.scheduler.plugins import default_profile
+        from sampan.scheduler.pods import PodInfo
+        from sampan.scheduler.queue import Rules, SchedulingQueue
+
+        self._profile, self._snapshot = default_profile(), clusters.cluster(nodes)
+        self._placer = Placer(self._snapshot)
+        self._queue = SchedulingQueue({self._profile.name: Rules()})
+        self._placer.place(self._profile, PodInfo(clusters.PODS[kind]("first")))
+
+    def add(self, pod: PodInfo) -> None:
+        self._queue.add(pod, 1.0)
+
+    def run(self) -> None:
+        """Place all that wait, equal ones together."""
+        alike, following = self._placer.alike, self._queue.pop(1.0)
+        while following is not None:
+            run = [following]
+            while (following := self._queue.pop(1.0)) and len(run) < RUN and alike(run[0].pod, following.pod):
+                run.append(following)
+            self._assume(run)
+
+    def _assume(self, run: list[Queued]) -> None:
+        names = self._placer.place_run(self._profile, [item.pod for item in run])
+        assert len(names) == len(run), self._placer.place(self._profile, run[len(names)].pod).message()
+        for item, name in zip(run, names, strict=True):
+            self._snapshot.add_pod(item.pod, name)
+            self._queue.done(item.pod.uid)
+
+
+def place_equal(kind: str, nodes: int, pods: int) -> dict[str, float]:
+    """Equal pods that wait in the queue already, as the informer has put them there."""
+    from sampan.scheduler.columns.kinds import kind_of
+    from sampan.scheduler.pods import PodInfo
+
+    scheduler, clock = Scheduler(nodes, kind), Clock()
+    for number in range(pods):
+        info = PodInfo(clusters.PODS[kind](f"pod-{number}"))
+        kind_of(info)
+        scheduler.add(info)
     gc.collect()
     gc.freeze()
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    seconds, used = time.perf_counter() - wall, time.process_time() - cpu
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": seconds, "cpu": used, "memory": memory}
+    clock.start()
+    scheduler.run()
+    clock.stop()
+    return clock.result()
 
 
-def place(kind: str, nodes: int, pods: int) -> dict[str, float]:
-    """Queue, place and assume so many pods. Identical ones wait in the queue already; each different one is also
-    read and queued while the clock runs.
-    """
-    from sampan.scheduler.columns.kinds import kind_of
-    from sampan.scheduler.columns.placer import Placer
-    from sampan.scheduler.plugins import default_profile
+def place_different(nodes: int, pods: int) -> dict[str, float]:
+    """Pods as they come from the decoder, some at a time: each is read, queued, encoded and placed."""
     from sampan.scheduler.pods import PodInfo
-    from sampan.scheduler.queue import Queued, Rules, SchedulingQueue
 
-    snapshot, profile = clusters.cluster(nodes), default_profile()
-    placer, queue = Placer(snapshot), SchedulingQueue({profile.name: Rules()})
-    objects = [clusters.PODS[kind](f"pod-{number}") for number in range(pods)]
-    placer.place(profile, PodInfo(clusters.PODS[kind]("first")))
-    now = 1.0
-    if kind != "different":
+    scheduler, clock = Scheduler(nodes, "different"), Clock()
+    texts = [orjson.dumps(clusters.PODS["different"](f"pod-{number}")) for number in range(pods)]
+    gc.collect()
+    gc.freeze()
+    for start in range(0, pods, CHUNK):
+        objects = [orjson.loads(text) for text in texts[start : start + CHUNK]]
+        clock.start()
         for obj in objects:
-            info = PodInfo(obj)
-            kind_of(info)
-            queue.add(info, now)
-
-    def assume(run: list[Queued]) -> None:
-        names = placer.place_run(profile, [item.pod for item in run])
-        assert len(names) == len(run), placer.place(profile, run[len(names)].pod).message()
-        for item, name in zip(run, names, strict=True):
-            snapshot.add_pod(item.pod, name)
-            queue.done(item.pod.uid)
-
-    def equal() -> None:
-        following = queue.pop(now)
-        while following is not None:
-            run, first = [following], kind_of(following.pod)
-            while (following := queue.pop(now)) and len(run) < RUN and first.same(kind_of(following.pod)):
-                run.append(following)
-            assume(run)
-
-    def each() -> None:
-        for obj in objects:
-            queue.add(PodInfo(obj), now)
-            item = queue.pop(now)
-            assert item
-            assume([item])
-
-    return _measured(each if kind == "different" else equal)
+            scheduler.add(PodInfo(obj))
+        scheduler.run()
+        clock.stop()
+    return clock.result()
 
 
 def explain() -> dict[str, float]:
@@ -160,13 +201,21 @@ def explain() -> dict[str, float]:
     placer = Placer(snapshot)
     pod = PodInfo(clusters.pod("pod", nodeSelector={clusters.ZONE: "zone-1"}))
     placer.verdicts(profile, pod)
-    return _measured(lambda: _keep(explain(profile, snapshot, pod, placer)))
-
-
-def _keep(found: object) -> None:
-    assert found
+    gc.collect()
+    gc.freeze()
+    clock = Clock()
+    clock.start()
+    found = explain(profile, snapshot, pod, placer)
+    clock.stop()
+    assert len(found.nodes) == 5000
+    return clock.result()
 
 
 if __name__ == "__main__":
-    word, *rest = sys.argv[1:]
-    print(json.dumps(explain() if word == "explain" else place(rest[0], int(rest[1]), int(rest[2]))))
+    word, *numbers = sys.argv[1:]
+    if word == "explain":
+        print(json.dumps(explain()))
+    elif word == "different":
+        print(json.dumps(place_different(*map(int, numbers))))
+    else:
+        print(json.dumps(place_equal(word, *map(int, numbers))))
