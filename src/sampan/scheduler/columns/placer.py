@@ -29,10 +29,10 @@ from sampan.scheduler.columns.verdicts import Verdicts
 from sampan.scheduler.cycle import FEWEST
 from sampan.scheduler.decide import Decision, decide
 from sampan.scheduler.nodes import NodeInfo
+from sampan.scheduler.plugins.node_resources_fit import device_resources
 from sampan.scheduler.plugins.spread_constraints import default_selector
 from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.profiles import Profile
-from sampan.scheduler.resources import is_scalar
 from sampan.scheduler.snapshot import (
     DEVICE_CLASSES,
     NAMESPACES,
@@ -75,7 +75,8 @@ class Placer:
         self._served: set[str] = set()
         self._selectors: dict[Any, Selector | None] = {}
         self._owners_changed()
-        self._has_devices = any(True for _ in snapshot.list(DEVICE_CLASSES))
+        # Extended resources that device classes provide.
+        self._devices = device_resources(snapshot)
         # Rules by profile, None for those left to the plain path.
         self._rules: dict[int, tuple[Profile, Rules | None]] = {}
         # Frames by all that their question depends on, with the version of what they were made from.
@@ -119,7 +120,7 @@ class Placer:
         elif resource in _OWNERS and _selector(old) != _selector(new):
             self._owners_changed()
         elif resource == DEVICE_CLASSES:
-            self._has_devices = any(True for _ in self._snapshot.list(DEVICE_CLASSES))
+            self._devices = device_resources(self._snapshot)
             self._owners_changed()
 
     def _count(self, pod: PodInfo, node: NodeInfo, sign: int) -> None:
@@ -184,7 +185,7 @@ class Placer:
         """Pods that name their node, that devices may serve, or that cannot be read."""
         if pod.node or pod.fault:
             return True
-        if self._has_devices and any(is_scalar(name) for name in pod.requests):
+        if not self._devices.isdisjoint(pod.requests):
             return True
         affinity = (pod.spec.get("affinity") or {}).get("nodeAffinity") or {}
         required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}

@@ -52,7 +52,7 @@ class NodeResourcesFit(Plugin):
 
     def pre_filter(self, pod: PodInfo, snapshot: Snapshot) -> PreFiltered:
         amounts = resources.requests(pod.object, status=False)
-        return PreFiltered(Wanted(amounts, _device_resources(snapshot) & amounts.keys()))
+        return PreFiltered(Wanted(amounts, device_resources(snapshot) & amounts.keys()))
 
     def filter(self, state: Wanted, pod: PodInfo, node: NodeInfo) -> Status | None:
         reasons: list[str] = []
@@ -139,7 +139,7 @@ def _in_order(amounts: Resources) -> list[str]:
     return first + sorted(name for name in amounts if resources.is_scalar(name))
 
 
-def _device_resources(snapshot: Snapshot) -> frozenset[str]:
+def device_resources(snapshot: Snapshot) -> frozenset[str]:
     """The extended resources that device classes provide (KEP-5004)."""
     if not snapshot.has(DEVICE_CLASSES):
         return frozenset()
