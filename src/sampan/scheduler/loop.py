@@ -411,7 +411,7 @@ class Scheduler:
             self.start_failing(item, outcome.NO_NODES, began)
             return
         told: list[str] = []
-        nominated: str | None = None
+        nominated: str | None = None if profile.post_filter else ""
         status: Status | None = None
         start, steps = time.perf_counter(), Cycle(profile, self.snapshot, item.pod)
         if profile.post_filter:
