@@ -54,14 +54,14 @@ def scarcity(problem: Problem) -> Floats:
     return found
 
 
-def by_node(problem: Problem) -> Packing:
+def by_node(problem: Problem, weights: Floats | None = None, taste: Floats | None = None) -> Packing:
     """Fill the nodes that are used anyway first, then empty ones, those first that hold the most."""
-    filler = Filler(problem)
+    filler = Filler(problem, weights)
     left, nodes = problem.counts.copy(), problem.nodes.copy()
     bins: list[tuple[int, Pattern]] = []
     for b in order(problem):
         while nodes[b] > 0 and left.any():
-            pattern = filler.fill(b, left)
+            pattern = filler.fill(b, left, taste)
             if not pattern:
                 break
             nodes[b] -= 1
