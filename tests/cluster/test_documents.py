@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +39,7 @@ def shell(tmp_path: Path) -> Iterator[dict[str, str]]:
     dev.chmod(0o755)
     tools = f"{Path(program()).parent}:{os.environ['PATH']}"
     yield {**os.environ, "SAMPAN_NAME": name, "PATH": tools}
-    for each in (name, "other", "fleet"):
+    for each in (name, "other", "fleet", "replay", "audited", "sealed"):
         subprocess.run([*SAMPAN, "down", "--name", each, "--delete", "--yes"], capture_output=True)
 
 
@@ -78,6 +81,33 @@ def test_the_guide_to_scheduling(shell: dict[str, str], tmp_path: Path) -> None:
     kept = ROOT / "docs" / "pictures"
     assert (tmp_path / "report.svg").read_text() == (kept / "scheduling-pod.svg").read_text()
     assert (tmp_path / "plan.svg").read_text() == (kept / "scheduling-plan.svg").read_text()
+
+
+def test_operations(shell: dict[str, str], tmp_path: Path) -> None:
+    """On a cluster that runs already. What it leaves running in the background ends with the test."""
+    lines = commands(ROOT / "docs" / "operations.md")
+    assert len(lines) > 20
+    ports = {port: str(free_port()) for port in ("2379", "7443")}
+    run("./dev up", tmp_path, shell)
+    try:
+        for command in lines:
+            command = re.sub("2379|7443", lambda found: ports[found[0]], command.replace("sudo ", ""))
+            run(command, tmp_path, shell)
+    finally:
+        end_those_in(tmp_path)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def end_those_in(directory: Path) -> None:
+    """Kill the processes that were started in a directory."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cwd").readlink() == directory:
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def test_documents_name_only_files_that_exist() -> None:

@@ -130,6 +130,8 @@ def _known(options: Options) -> Config | None:
         "state": options.state,
         "listen": options.listen,
         "store_url": options.store,
+        "audit_policy": _absolute(options.audit_policy),
+        "encryption": _absolute(options.encryption),
     }
     different = [k for k, v in wanted.items() if v is not None and v != getattr(config, k)]
     if different:
@@ -137,6 +139,10 @@ def _known(options: Options) -> Config | None:
             f"cluster {config.name!r} runs with another {' and '.join(different)}; `sampan down` it first"
         )
     return config
+
+
+def _absolute(path: str | None) -> str | None:
+    return str(Path(path).absolute()) if path else path
 
 
 def prepare(config: Config) -> None:
