@@ -220,6 +220,15 @@ async def test_a_pod_group_has_the_priority_of_its_class(cluster: Cluster) -> No
     assert "must match the priority computed (9)" in str(answer)
 
 
+async def test_a_json_patch_leads_into_a_status_that_is_empty_yet(cluster: Cluster) -> None:
+    await cluster.admin.create("nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}})
+    add = [{"op": "add", "path": "/status/phase", "value": "Running"}]
+    patched = await cluster.admin.patch("nodes", "n", "", add, type="json", subresource="status")
+    assert patched["status"]["phase"] == "Running"
+    test = [{"op": "test", "path": "/metadata/name", "value": "n"}]
+    await cluster.admin.patch("nodes", "n", "", test, type="json")
+
+
 async def test_tolerations_that_an_update_leaves_out_are_added_again(cluster: Cluster) -> None:
     """Those that every pod gets: nobody has to know of them to replace the others."""
     admin = cluster.admin

@@ -57,7 +57,7 @@ async def change_of(call: Call, kind: Kind) -> Callable[[Object], Object]:
     def apply(obj: Object) -> Object:
         try:
             if media == JSON_PATCH:
-                found = patches.json_patch(obj, patch)
+                found = _operated(obj, patch, kind)
             elif media == MERGE_PATCH:
                 found = patches.merge_patch(obj, patch)
             else:
@@ -73,6 +73,16 @@ async def change_of(call: Call, kind: Kind) -> Callable[[Object], Object]:
         return found
 
     return apply
+
+
+def _operated(obj: Object, patch: Any, kind: Kind) -> Any:
+    """After a JSON patch, whose paths may lead into a status that is empty yet: to clients it is always there."""
+    if "status" in obj or "status" not in kind.subresources:
+        return patches.json_patch(obj, patch)
+    found = patches.json_patch({**obj, "status": {}}, patch)
+    if isinstance(found, dict) and found.get("status") == {}:
+        del found["status"]
+    return found
 
 
 async def _read(call: Call, media: str) -> Any:

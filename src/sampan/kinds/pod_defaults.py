@@ -125,6 +125,9 @@ def _volume(volume: Object) -> None:
         token = source.get("serviceAccountToken")
         if token is not None and token.get("expirationSeconds") is None:
             token["expirationSeconds"] = 3600
+        certificate = source.get("podCertificate")
+        if certificate is not None and certificate.get("maxExpirationSeconds") is None:
+            certificate["maxExpirationSeconds"] = 86400
         for item in get(source, "downwardAPI.items", ()):
             _reference(item.get("fieldRef"))
             _divisor(item.get("resourceFieldRef"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sampan.kinds import faults
+from sampan.kinds import faults, projected_certificates
 from sampan.kinds.containers import descending, field_reference, positive
 from sampan.kinds.kind import Invalid
 from sampan.machinery import names
@@ -71,10 +71,14 @@ def _target(item: Object, path: str) -> list[Invalid]:
     """Faults of where a file goes in its volume."""
     if not item.get("path"):
         return [faults.required(f"{path}.path")]
-    found = descending(item["path"], f"{path}.path")
-    if item["path"].startswith("..") and not found:
-        found.append(faults.invalid(f"{path}.path", item["path"], "must not start with '..'"))
-    return found + _mode(item.get("mode"), f"{path}.mode")
+    return _local(item["path"], f"{path}.path") + _mode(item.get("mode"), f"{path}.mode")
+
+
+def _local(text: str, path: str) -> list[Invalid]:
+    found = descending(text, path)
+    if text.startswith("..") and not found:
+        found.append(faults.invalid(path, text, "must not start with '..'"))
+    return found
 
 
 def _secret(source: Object, path: str) -> list[Invalid]:
@@ -124,7 +128,16 @@ def _projected(source: Object, path: str) -> list[Invalid]:
             found += _downward(part["downwardAPI"], f"{at}.downwardAPI")
         if part.get("serviceAccountToken") is not None:
             found += _token(part["serviceAccountToken"], f"{at}.serviceAccountToken")
+        for field, check in _CERTIFICATES.items():
+            if part.get(field) is not None:
+                found += check(part[field], f"{at}.{field}", _local)
     return found
+
+
+_CERTIFICATES = {
+    "clusterTrustBundle": projected_certificates.trust_bundle,
+    "podCertificate": projected_certificates.pod_certificate,
+}
 
 
 def _token(source: Object, path: str) -> list[Invalid]:
