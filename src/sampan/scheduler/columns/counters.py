@@ -26,8 +26,9 @@ REQUIRED, APART, PREFERRED, AVOIDED = (
     "required_affinity", "required_anti_affinity", "preferred_affinity", "preferred_anti_affinity",
 )  # fmt: skip
 KINDS = (REQUIRED, APART, PREFERRED, AVOIDED)
-# From so many on, groups without pods and counters that nobody may ask for any more are dropped.
-MANY = 4096
+# From so many groups on, those without pods are dropped; from so many bytes on, counters that nobody may need.
+MANY_GROUPS = 4096
+MANY_BYTES = 1 << 28
 T = TypeVar("T")
 
 
@@ -101,6 +102,12 @@ class Counter:
         self.seat, self._seats = seat, seat.data
         self.counts.take(np.zeros(self.domain.size, np.int64))
 
+    @property
+    def size(self) -> int:
+        """Its bytes, about."""
+        own = 0 if self._eligible is None or self.seat is None else self.seat.nbytes
+        return 1024 + self.counts.array.nbytes + own
+
     def present(self) -> Flags:
         """Which domains have an eligible row, the 0th never."""
         assert self.seat is not None
@@ -169,7 +176,8 @@ class Census:
         self._groups: dict[bytes, Group] = {}
         # Groups by namespace and label; the empty label has all of the namespace.
         self._by_label: dict[tuple[str, str, str], list[Group]] = {}
-        self._most_groups = self._most_counters = MANY
+        self._most_groups, self._most_bytes = MANY_GROUPS, MANY_BYTES
+        self._bytes = 0
         self._counters: dict[Any, Counter] = {}
         self._index: Index[Counter] = Index()
         self._carriers: dict[tuple[str, AffinityTerm], Carrier] = {}
@@ -198,7 +206,7 @@ class Census:
 
     def _drop_empty(self) -> None:
         self._groups = {key: group for key, group in self._groups.items() if group.rows}
-        self._most_groups = max(MANY, 2 * len(self._groups))
+        self._most_groups = max(MANY_GROUPS, 2 * len(self._groups))
         self._by_label.clear()
         for group in self._groups.values():
             self._file(group)
@@ -264,6 +272,7 @@ class Census:
         self._counters[key] = counter
         self._index.put(namespaces, selector, counter)
         counter.lay_out(self._table)
+        self._bytes += counter.size
         label = one_label(selector)
         for namespace in {space for space, *_ in self._by_label} if namespaces is None else namespaces:
             for group in self._by_label.get((namespace, *label), ()):
@@ -278,6 +287,7 @@ class Census:
             domain = self._table.domain(term.topology_key)
             counter = Counter(domain, lambda group: group.carried.get((kind, term), 0))
             counter.lay_out(self._table)
+            self._bytes += counter.size
             found = self._carriers[kind, term] = Carrier(kind, term, counter)
             namespaces = term.namespaces if term.namespace_selector.nothing else None
             self._carried.put(namespaces, term.selector, found)
@@ -308,6 +318,7 @@ class Census:
         """Drop all counters; those of carriers are made anew, the others when they are asked for."""
         self._counters.clear()
         self._carriers.clear()
+        self._bytes = 0
         self._index, self._carried = Index(), Index()
         self._drop_empty()
         for group in self._groups.values():
@@ -318,9 +329,9 @@ class Census:
 
     def refresh(self) -> None:
         """Count all again where nodes changed since the last time; first of all, when it is time, tidy up."""
-        if len(self._counters) + len(self._carriers) > self._most_counters:
+        if self._bytes > self._most_bytes:
             self.forget()
-            self._most_counters = max(MANY, 2 * len(self._carriers))
+            self._most_bytes = max(MANY_BYTES, 2 * self._bytes)
         if self._laid_out == self._table.version:
             return
         self._laid_out = self._table.version

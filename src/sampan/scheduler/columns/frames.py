@@ -18,7 +18,7 @@ from sampan.scheduler.columns.counters import Counter, Group
 from sampan.scheduler.columns.kinds import Kind
 from sampan.scheduler.columns.questions import Question, Share, Spread
 from sampan.scheduler.columns.rules import Rules
-from sampan.scheduler.columns.table import Column, Domain, Table
+from sampan.scheduler.columns.table import Column, Domain, Ints, Table
 from sampan.scheduler.plugins.node_resources_fit import LEAST, MOST, RATIO
 from sampan.scheduler.plugins.normal import broken_line
 from sampan.scheduler.resources import CPU, MEMORY
@@ -27,10 +27,18 @@ _STRATEGIES = {LEAST: native.LEAST, MOST: native.MOST, RATIO: native.RATIO}
 
 
 class Scratch:
-    """The kernel's room to work in: as long as the table, made anew when that grows."""
+    """The kernel's room to work in, shared by all frames: as long as the table, made anew when that grows."""
 
     def __init__(self) -> None:
         self.length = 0
+        self._lent: dict[tuple[str, int], npt.NDArray[Any]] = {}
+
+    def lend(self, name: str, number: int, size: int, kind: type[np.generic]) -> npt.NDArray[Any]:
+        """An array for one of a frame's axes or constraints."""
+        found = self._lent.get((name, number))
+        if found is None or len(found) < size:
+            found = self._lent[name, number] = np.zeros(max(size, 64), kind)
+        return found
 
     def fit(self, table: Table) -> None:
         if self.length == table.capacity:
@@ -51,7 +59,8 @@ class Frame:
     ) -> None:
         self.question = question
         self._kept: list[Any] = [scratch.base, scratch.total, scratch.raw, scratch.tree, scratch.logs]
-        self._refused = question.refused.copy()
+        # A copy of the question's once some rows must be struck out.
+        self._refused: Ints | None = None
         self._struck: list[int] = []
         self._asked: Kind | None = None
         self.query = native.Query()
@@ -62,7 +71,7 @@ class Frame:
         self._balance: list[tuple[Any, str]] = []
         self._adds: list[tuple[Any, str]] = []
         self._resources(question, table)
-        self._judge(question)
+        self._judge(question, scratch)
         self._nodes(question, rules, table)
         self._weights(question, rules, table)
         effects = [native.Effect(_seat(c), c.counts.at, amount) for c, amount in group.effects]
@@ -91,6 +100,9 @@ class Frame:
         return self.address
 
     def _strike(self, rows: Iterable[int]) -> None:
+        if self._refused is None:
+            self._refused = self.question.refused.copy()
+            self.query.refused = self._at(self._refused)
         for row in self._struck:
             self._refused[row] = self.question.refused[row]
         self._struck = list(rows)
@@ -129,7 +141,7 @@ class Frame:
         self._own = self._list("adds", native.Add, [native.Add(c.at, 0) for c in columns])
         self._adds = [(add, s.name) for add, s in zip(self._own[2:], question.takes, strict=True)]
 
-    def _judge(self, question: Question) -> None:
+    def _judge(self, question: Question, scratch: Scratch) -> None:
         """Rules and terms by topology keys."""
         axes: dict[str, int] = {}
         domains: list[Domain] = []
@@ -151,16 +163,17 @@ class Frame:
         terms = [native.Term(self._counts(n.counter), axis(n.domain), n.weight) for n in question.terms]
         self._list("rules", native.Rule, rules)
         self._list("terms", native.Term, terms)
-        self._list("softs", native.Soft, [self._soft(s) for s in question.softs])
-        self._list("axes", native.Axis, [self._axis(d) for d in domains])
+        self._list("softs", native.Soft, [self._soft(s, n, scratch) for n, s in enumerate(question.softs)])
+        self._list("axes", native.Axis, [self._axis(d, n, scratch) for n, d in enumerate(domains)])
         self.query.near_self, self.query.soft_all = question.near_self, question.soft_all
 
     def _counts(self, counter: Counter) -> int:
         self._kept.append(counter.counts.array)
         return counter.counts.at
 
-    def _axis(self, domain: Domain) -> native.Axis:
-        refused, sums = np.zeros(domain.size, np.uint8), np.zeros(domain.size, np.int64)
+    def _axis(self, domain: Domain, number: int, scratch: Scratch) -> native.Axis:
+        refused = scratch.lend("refused", number, domain.size, np.uint8)
+        sums = scratch.lend("sums", number, domain.size, np.int64)
         return native.Axis(self._at(domain.of_row), domain.size, self._at(refused), self._at(sums))
 
     def _spread_rule(self, s: Spread, axis: int) -> native.Rule:
@@ -169,16 +182,16 @@ class Frame:
             self._counts(s.counter), present, native.SPREAD, axis, s.max_skew, s.own, s.min_domains
         )
 
-    def _soft(self, s: Spread) -> native.Soft:
+    def _soft(self, s: Spread, number: int, scratch: Scratch) -> native.Soft:
         by_row = s.counter.domain is None
-        size = len(s.counter.counts.array)
-        points, marked = self._at(np.zeros(size)), self._at(np.zeros(s.domain.size, np.uint8))
+        points = self._at(scratch.lend("points", number, len(s.counter.counts.array), np.float64))
+        marked = self._at(scratch.lend("marked", number, s.domain.size, np.uint8))
         domain = self._at(s.domain.of_row)
         return native.Soft(self._counts(s.counter), domain, points, marked, s.domain.size, s.max_skew, by_row)
 
     def _nodes(self, question: Question, rules: Rules, table: Table) -> None:
         query = self.query
-        query.rows, query.refused = table.rows, self._at(self._refused)
+        query.rows, query.refused = table.rows, self._at(question.refused)
         query.pods, query.max_pods = table.pods.at, table.max_pods.at
         self._kept.append((table.pods.array, table.max_pods.array, table.without.array))
         if question.taints is not None:

@@ -65,8 +65,9 @@ class Question:
 
     cordoned: Flags
     tainted: Flags
-    not_added: Flags | None
-    not_allowed: Flags
+    # Rows that the profile's and the pods' own node affinity allow.
+    added: Flags | None
+    allowed: Flags
     # Whether anything is required of nodes.
     requires: bool
     refused: Ints
@@ -120,21 +121,16 @@ class Asker:
         """The question for pods like this one, that request the same resources. Raises SelectorError, NodeTermError."""
         rules, statics = self._rules, self._statics
         tainted = statics.tainted(pod.tolerations)
-        allowed = statics.allowed(pod.required_nodes)
         added = rules.affinity.added
-        not_added = None if added is None else ~statics.any_of(added)
-        refused = tainted.cordoned | tainted.refused | ~allowed | ~self._table.alive
-        if not_added is not None:
-            refused |= not_added
         terms = self._terms(pod, group)
         strict = bool(pod.spec.get("topologySpreadConstraints")) or not rules.spread.by_system
         return Question(
             tainted.cordoned,
             tainted.refused,
-            not_added,
-            ~allowed,
+            None if added is None else statics.any_of(added),
+            statics.allowed(pod.required_nodes),
             added is not None or _requires(pod),
-            -refused.astype(np.int32),
+            statics.refused(pod.tolerations, pod.required_nodes, added),
             tuple(
                 self._share(n)
                 for n, amount in kind.needs.items()

@@ -22,8 +22,8 @@ from sampan.scheduler.terms import NodeTerm, RequiredNodes
 CORDON = {"key": UNSCHEDULABLE, "effect": "NoSchedule"}
 SOFT = "PreferNoSchedule"
 T = TypeVar("T")
-# So many answers are kept.
-MOST = 4096
+# So many bytes of answers are kept, about: the longest has eight for each row.
+MOST_BYTES = 1 << 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ class Statics:
         self._version = -1
 
     def _keep(self, key: Hashable, make: Callable[[], T]) -> T:
-        if self._version != self._table.version or len(self._kept) > MOST:
+        most = max(64, MOST_BYTES // (8 * self._table.capacity))
+        if self._version != self._table.version or len(self._kept) > most:
             self._kept.clear()
             self._version = self._table.version
         if key not in self._kept:
@@ -55,8 +56,7 @@ class Statics:
 
     def tainted(self, tolerations: Iterable[Object]) -> Tainted:
         borne = list(tolerations)
-        key = tuple((t.get("key"), t.get("operator"), t.get("value"), t.get("effect")) for t in borne)
-        return self._keep(("taints", key), lambda: self._tainted(borne))
+        return self._keep(("taints", toleration_key(borne)), lambda: self._tainted(borne))
 
     def _tainted(self, borne: list[Object]) -> Tainted:
         table = self._table
@@ -73,6 +73,24 @@ class Statics:
             cordoned = table.unschedulable.copy()
         return Tainted(cordoned, refused[table.taint_set], soft[table.taint_set])
 
+    def refused(
+        self, tolerations: Iterable[Object], required: RequiredNodes, added: tuple[NodeTerm, ...] | None
+    ) -> Ints:
+        """-1 for rows that taints, cordons or node affinity refuse, and for free ones; 0 for the others."""
+        borne = list(tolerations)
+        return self._keep(
+            ("refused", toleration_key(borne), required, added), lambda: self._refused(borne, required, added)
+        )
+
+    def _refused(
+        self, borne: list[Object], required: RequiredNodes, added: tuple[NodeTerm, ...] | None
+    ) -> Ints:
+        tainted = self.tainted(borne)
+        refused = tainted.cordoned | tainted.refused | ~self.allowed(required) | ~self._table.alive
+        if added is not None:
+            refused |= ~self.any_of(added)
+        return -refused.astype(np.int32)
+
     # Labels
 
     def allowed(self, required: RequiredNodes) -> Flags:
@@ -88,6 +106,10 @@ class Statics:
         return found
 
     def any_of(self, terms: tuple[NodeTerm, ...]) -> Flags:
+        """The rows that meet one of the terms."""
+        return self._keep(("any", terms), lambda: self._any_of(terms))
+
+    def _any_of(self, terms: tuple[NodeTerm, ...]) -> Flags:
         found = np.zeros(self._table.capacity, np.bool_)
         for term in terms:
             found |= self._meets_term(term)
@@ -147,3 +169,8 @@ class Statics:
                 held[row] += int(float(node.images[name]) * share) if node else 0
         most = MOST_BY_CONTAINER * len(names)
         return 100 * (np.clip(held, LEAST, most) - LEAST) // (most - LEAST)
+
+
+def toleration_key(tolerations: Iterable[Object]) -> Hashable:
+    """Tolerations as a key of a dictionary."""
+    return tuple((t.get("key"), t.get("operator"), t.get("value"), t.get("effect")) for t in tolerations)

@@ -69,12 +69,12 @@ def refusals(q: Question, kind: Kind, table: Table, ports: Collection[Port]) -> 
     found = {name: Refusals(np.full(n, -1, np.int64)) for name in names}
     _put(found, "NodeUnschedulable", q.cordoned[:n], UNRESOLVABLE, "node(s) were unschedulable")
     _put(found, "TaintToleration", q.tainted[:n], UNRESOLVABLE, "node(s) had untolerated taint(s)")
-    if q.not_added is not None:
+    if q.added is not None:
         enforced = "node(s) didn't match scheduler-enforced node affinity"
-        _put(found, "NodeAffinity", q.not_added[:n], UNRESOLVABLE, enforced)
+        _put(found, "NodeAffinity", ~q.added[:n], UNRESOLVABLE, enforced)
     if q.requires:
         affinity = "node(s) didn't match Pod's node affinity/selector"
-        _put(found, "NodeAffinity", q.not_allowed[:n], UNRESOLVABLE, affinity)
+        _put(found, "NodeAffinity", ~q.allowed[:n], UNRESOLVABLE, affinity)
     if ports:
         taken = np.zeros(n, np.bool_)
         taken[list(table.taken(ports))] = True
