@@ -9,7 +9,7 @@ from typing import Any
 
 from sampan.apiserver import addresses, aggregation, bootstrap, chain, errors, housekeeping, rbac
 from sampan.apiserver.admission import Admission
-from sampan.apiserver.admission.dynamic import configured
+from sampan.apiserver.admission.dynamic import configured, type_checking
 from sampan.apiserver.admission.dynamic.configured import Configured
 from sampan.apiserver.admission.resource_quota import Quotas
 from sampan.apiserver.aggregator.services import ApiServices
@@ -91,7 +91,7 @@ class ApiServer:
         self.paths = Paths(self)
         self.past = Past(self)
         self.definitions = Definitions(self)
-        self.configured = Configured(store)
+        self.configured = Configured(store, self._check_types)
         self.hooks = Hooks(self)
         self.ready = False
         self._remote = chain.remote(self)
@@ -177,6 +177,10 @@ class ApiServer:
             self.configured.take(key, value, revision)
         if value is None and key in bootstrap.KEPT:
             self.restore()
+
+    def _check_types(self) -> None:
+        if any(type_checking.due(p) for p in self.configured.objects(configured.VALIDATING_POLICIES)):
+            self.begin("type checking of policies", type_checking.settle(self))
 
     async def namespace_of(self, call: Call) -> Object | None:
         """The Namespace in which a call's object is, or None."""

@@ -72,7 +72,7 @@ def _same(obj: Object) -> Object:
     return obj
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Kind:
     """`group` is empty for core. `subresources` are such as status, scale, log, exec, binding, token, eviction."""
 

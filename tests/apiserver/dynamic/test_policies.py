@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -161,3 +162,32 @@ async def test_mutations_by_apply_configuration_and_by_json_patch(cluster: Clust
 )  # fmt: skip
 async def test_faults_of_policies(cluster: Cluster, spec: Object, message: str) -> None:
     assert message in str(await refused(cluster.admin.create(VALIDATING, policy(**spec))))
+
+
+async def test_types_of_expressions_are_checked_and_told_in_the_status(cluster: Cluster) -> None:
+    rule = {
+        "apiGroups": ["apps"],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE"],
+        "resources": ["deployments"],
+    }
+    found = policy(
+        matchConstraints={"resourceRules": [rule]},
+        variables=[{"name": "replicas", "expression": "object.spec.replicas"}],
+        validations=[
+            {"expression": "variables.replicas > 1 && object.spec.template.spec.containers.size() > 0"},
+            {"expression": "variables.replicas == '1'", "messageExpression": "'wants ' + object.spec.wanted"},
+        ],
+    )
+    await cluster.admin.create(VALIDATING, found)
+    async with asyncio.timeout(10):
+        async for change in cluster.admin.watch(VALIDATING):
+            if get(change.object, "status.observedGeneration") == 1:
+                break
+    told = {w["fieldRef"]: w["warning"] for w in get(change.object, "status.typeChecking.expressionWarnings")}
+    assert list(told) == ["spec.validations[1].expression", "spec.validations[1].messageExpression"]
+    first, second = told.values()
+    assert first.startswith(
+        "apps/v1, Kind=Deployment: compilation failed: ERROR: <input>:1:20: found no matching"
+    )
+    assert "undefined field 'wanted'" in second

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import orjson
 
@@ -25,8 +25,9 @@ EXEMPT = frozenset(f"{plural}.admissionregistration.k8s.io" for plural in _PLURA
 class Configured:
     """Objects by resource and name; in the order of their names."""
 
-    def __init__(self, store: Store):
+    def __init__(self, store: Store, policy_changed: Callable[[], None] = lambda: None):
         self._store = store
+        self._policy_changed = policy_changed
         self._found: dict[str, dict[str, tuple[int, Object]]] = {plural: {} for plural in _PLURALS}
         self._bound: dict[str, dict[str, list[Object]]] = {}
 
@@ -59,6 +60,8 @@ class Configured:
         else:
             objects[name] = (revision, orjson.loads(value))
             self._found[plural] = dict(sorted(objects.items()))
+            if plural == VALIDATING_POLICIES:
+                self._policy_changed()
         self._bound.clear()
 
     def any(self, plural: str) -> bool:
