@@ -9,7 +9,7 @@ import pytest
 from sampan.machinery.objects import Object
 
 from .conftest import Cluster
-from .test_access import refused
+from .test_access import pod, refused
 from .test_objects import service
 
 LOCAL = {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}
@@ -64,3 +64,58 @@ async def test_headless_services_without_selector_may_have_endpoints_of_both_fam
 )  # fmt: skip
 async def test_a_service_is_refused_in_upstreams_words(cluster: Cluster, spec: Object, why: str) -> None:
     assert why in str(await refused(cluster.admin.create("services", service("s", **spec))))
+
+
+# Endpoints
+
+
+def _slice(**fields: Any) -> Object:
+    meta = {"name": "s", "namespace": "default"}
+    head = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": meta}
+    return {**head, "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}], **fields}
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"endpoints": [{"addresses": ["127.0.0.1"]}]}, "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        ({"endpoints": [{"addresses": ["10.0.0.1"]}] * 1001}, "endpoints: Too many: 1001: must have at most"),
+        ({"endpoints": [{"addresses": ["10.0.0.1"], "nodeName": "A"}]}, "endpoints[0].nodeName: Invalid value"),
+        ({"endpoints": [{"addresses": ["10.0.0.1"], "hints": {"forZones": [{"name": "a"}, {"name": "a"}]}}]},
+         'endpoints[0].hints.forZones[1].name: Duplicate value: "a"'),
+    ],
+)  # fmt: skip
+async def test_a_slice_is_refused_in_upstreams_words(cluster: Cluster, fields: Object, why: str) -> None:
+    kind = "endpointslices.discovery.k8s.io"
+    assert why in str(await refused(cluster.admin.create(kind, _slice(**fields))))
+
+
+async def test_endpoints_are_checked(cluster: Cluster) -> None:
+    made = {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "s", "namespace": "default"}}
+    subset = {"addresses": [{"ip": "169.254.0.1"}], "ports": [{"port": 80}, {"port": 0, "name": "a"}]}
+    error = str(await refused(cluster.admin.create("endpoints", {**made, "subsets": [subset, {}]})))
+    assert "subsets[0].addresses[0].ip: Invalid value" in error
+    assert "subsets[0].ports[0].name: Required value" in error
+    assert "subsets[1]: Required value: must specify `addresses` or `notReadyAddresses`" in error
+
+
+async def test_a_pod_carries_its_nodes_zone(cluster: Cluster) -> None:
+    await cluster.account()
+    labels = {"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r", "other": "o"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "labels": labels}}
+    await cluster.admin.create("nodes", node)
+    made = await cluster.admin.create("pods", pod("p"))
+    assert not made["metadata"].get("labels")
+    target = {"apiVersion": "v1", "kind": "Node", "name": "n"}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": target}
+    await cluster.admin.create(
+        "pods",
+        {**binding, "metadata": {"name": "p", "namespace": "default"}},
+        name="p",
+        subresource="binding",
+    )
+    found = await cluster.admin.get("pods", "p", "default")
+    expected = {k: v for k, v in labels.items() if k != "other"}
+    assert found["metadata"]["labels"] == expected
+    made = await cluster.admin.create("pods", pod("q", nodeName="n"))
+    assert made["metadata"]["labels"] == expected

@@ -38,10 +38,10 @@ def dispatch(server: ApiServer) -> Next:
             return await server.paths(call)
         if call.kind.group == usage.GROUP:
             return await server.usage(call)
-        if call.kind.resource == components.RESOURCE:
-            return await components.answer(server, call)
         if call.kind.deprecation:
             call.warnings.append(call.kind.deprecation)
+        if call.kind.resource == components.RESOURCE:
+            return await components.answer(server, call)
         if call.subresource:
             return await server.subresources(call)
         if call.verb == "create" and not call.kind.stored:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from sampan.apiserver import errors
+from sampan.apiserver.admission import pod_topology
 from sampan.apiserver.bodies import content
 from sampan.apiserver.call import Answer, Call, Made
 from sampan.apiserver.connections import Connections
@@ -81,6 +82,7 @@ class Subresources:
             spec["nodeName"] = target["name"]
             if annotations := get(binding, "metadata.annotations"):
                 meta["annotations"] = {**(meta.get("annotations") or {}), **annotations}
+            await pod_topology.label(self._server, pod, target["name"])
             scheduled = {
                 "type": "PodScheduled",
                 "status": "True",

@@ -20,6 +20,7 @@ KIND = Kind(
     group="",
     version="v1",
     kind="ComponentStatus",
+    deprecation="v1 ComponentStatus is deprecated in v1.19+",
     plural="componentstatuses",
     namespaced=False,
     short_names=("cs",),
