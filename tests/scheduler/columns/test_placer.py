@@ -15,7 +15,7 @@ from tests.scheduler.columns import worlds
 from tests.scheduler.oracle.compare import profile_of
 
 from sampan.machinery.objects import Object
-from sampan.scheduler.columns import native
+from sampan.scheduler.columns import counters, native
 from sampan.scheduler.columns.kinds import same
 from sampan.scheduler.columns.placer import Placer
 from sampan.scheduler.decide import Decision, SchedulingError, decide
@@ -24,7 +24,7 @@ from sampan.scheduler.explain import explain
 from sampan.scheduler.plugins import DEFAULT, REGISTRY
 from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.profiles import Profile, multi_point
-from sampan.scheduler.snapshot import Snapshot
+from sampan.scheduler.snapshot import CLAIMS, VOLUMES, Snapshot
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -195,6 +195,57 @@ def test_what_upstream_has_judged_is_judged_alike(file: str) -> None:
             by_columns += 1
             assert told(found.decision(scores=True)) == told(expected)
     assert by_columns > 0.8 * len(cases)
+
+
+def test_what_is_dropped_is_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With next to no room for counters and groups, they are dropped all the time; the answers stay."""
+    monkeypatch.setattr(counters, "MANY_GROUPS", 2)
+    monkeypatch.setattr(counters, "MANY_BYTES", 5000)
+    for seed in range(100, 115):
+        test_every_choice_is_among_the_best("native", seed)
+
+
+def test_amounts_too_large_for_floating_point_are_divided_as_integers() -> None:
+    rng = Random(2)
+    snapshot = worlds.cluster(rng, 30, 30)
+    for number in range(10):
+        large = worlds.node(rng, f"n{number}")
+        large["status"]["allocatable"]["memory"] = f"{(1 << 46) + rng.randrange(1 << 40)}"
+        snapshot.set_node(large)
+    placer = Placer(snapshot)
+    assert placer.table.wide
+    for step in range(30):
+        pod = PodInfo(
+            objects.pod(f"p{step}", cpu=f"{rng.randrange(100)}m", memory=f"{rng.randrange(1 << 45)}")
+        )
+        expected = decide(PROFILES["default"], snapshot, pod)
+        assert placer.place(PROFILES["default"], pod).node in (expected.best or [""])
+        if expected.node:
+            snapshot.add_pod(pod, expected.node)
+
+
+def test_a_volume_is_asked_for_on_the_best_nodes_first() -> None:
+    """The pod goes where its volume can be, to one of the best nodes there, and is told why where it can nowhere."""
+    snapshot = Snapshot()
+    for number in range(300):
+        snapshot.set_node(
+            objects.node(f"n{number}", cpu=str(4 + number % 50), labels={worlds.ZONE: f"z{number % 6}"})
+        )
+    meta = {"name": "c", "namespace": "default", "annotations": {"pv.kubernetes.io/bind-completed": "yes"}}
+    claim: Object = {"metadata": meta, "status": {"phase": "Bound"}}
+    claim["spec"] = {"volumeName": "v", "accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+    there = [{"matchExpressions": [{"key": worlds.ZONE, "operator": "In", "values": ["z3"]}]}]
+    volume = {"metadata": {"name": "v"}, "spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": there}}}}
+    snapshot.set(CLAIMS, claim)
+    snapshot.set(VOLUMES, volume)
+    placer, rules = Placer(snapshot), PROFILES["default"]
+    wants = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
+    for cpu in ("1", "40", "60"):
+        pod = PodInfo(objects.pod(f"p{cpu}", cpu=cpu, memory="1Gi", volumes=wants))
+        expected, found = decide(rules, snapshot, pod), placer.place(rules, pod)
+        assert found.node in (expected.best or [""])
+        assert found.node == "" or snapshot.nodes[found.node].labels[worlds.ZONE] == "z3"
+        assert found.node or found.message() == expected.message()
 
 
 def test_deciding_changes_nothing() -> None:
