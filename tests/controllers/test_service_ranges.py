@@ -5,9 +5,10 @@ from __future__ import annotations
 from tests.controllers.running import cluster
 
 from sampan.controllers import service_ranges
+from sampan.controllers import storage_version_migrator as migrator
 from sampan.controllers.service_ranges import Range
 from sampan.machinery.objects import Object
-from sampan.reconcile.controller import Patch
+from sampan.reconcile.controller import Patch, Plan
 
 CIDRS, ADDRESSES = service_ranges.CIDRS, service_ranges.ADDRESSES
 
@@ -57,12 +58,20 @@ async def test_a_migration_writes_every_object_once_more() -> None:
     async with cluster() as c:
         kind = {"apiVersion": "storagemigration.k8s.io/v1", "kind": "StorageVersionMigration"}
         kinds = "storageversionmigrations.storagemigration.k8s.io"
-        for name, resource, end in (("good", "configmaps", "Succeeded"), ("bad", "boats", "Failed")):
-            spec = {"resource": {"group": "", "resource": resource}}
-            await c.admin.create(kinds, {**kind, "metadata": {"name": name}, "spec": spec})
+        spec = {"resource": {"group": "", "resource": "configmaps"}}
+        await c.admin.create(kinds, {**kind, "metadata": {"name": "good"}, "spec": spec})
 
-            def ended(found: Object | None, end: str = end) -> bool:
-                conditions = (found or {}).get("status", {}).get("conditions", ())
-                return (end, "True") in [(c["type"], c["status"]) for c in conditions]
+        def ended(found: Object | None) -> bool:
+            conditions = (found or {}).get("status", {}).get("conditions", ())
+            return ("Succeeded", "True") in [(c["type"], c["status"]) for c in conditions]
 
-            await c.until(kinds, name, ended, "")
+        await c.until(kinds, "good", ended, "")
+
+
+def test_a_migration_of_what_nobody_knows_fails_after_a_minute() -> None:
+    meta = {"name": "bad", "creationTimestamp": "1970-01-01T00:00:00Z"}
+    seen = migrator.Observed({"metadata": meta, "spec": {}}, None, fault="not found")
+    assert migrator.decide(seen, 1.0) == Plan((), again=migrator.AGAIN)
+    (failed,) = migrator.decide(seen, 61.0).actions
+    assert isinstance(failed, Patch)
+    assert [c["type"] for c in failed.patch["status"]["conditions"]] == ["Failed"]

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 
 from sampan.client.api import ApiError, Client
 from sampan.controllers.settings import Settings
-from sampan.machinery import conditions
+from sampan.machinery import conditions, times
 from sampan.machinery.objects import Key, Object, get, key
 from sampan.reconcile.controller import Action, Cache, Controller, Patch, Plan, Watch
 
 KIND = "storageversionmigrations.storagemigration.k8s.io"
 PAGE = 500
+# How long a resource may be unknown, since its definition may be about to come, and how often we look.
+PATIENCE, AGAIN = 60.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,9 @@ async def fetch(client: Client, seen: Observed) -> Observed:
 def decide(seen: Observed, now: float) -> Plan:
     found = seen.migration
     if seen.objects is None:
+        patience = times.seconds(found["metadata"]["creationTimestamp"]) + PATIENCE - now
+        if patience > 0:
+            return Plan((), again=min(patience, AGAIN))
         return Plan((_status(found, "Failed", "MigrationFailed", seen.fault, "", now),))
     if not conditions.is_true(found, "Running"):
         return Plan((_status(found, "Running", "StorageVersionMigrationInProgress", "", seen.revision, now),))
