@@ -22,10 +22,10 @@ def group(name: str, least: int, **spec: Any) -> Object:
     }
 
 
-def member(name: str, of: str, cpu: str = "1") -> Object:
+def member(name: str, of: str, cpu: str = "1", **more: Any) -> Object:
     container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}}
     meta = {"name": name, "namespace": "default"}
-    spec = {"schedulingGroup": {"podGroupName": of}, "containers": [container]}
+    spec = {"schedulingGroup": {"podGroupName": of}, "containers": [container], **more}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
 
 
@@ -102,3 +102,47 @@ async def test_a_gang_of_differing_pods_is_an_error_that_is_told() -> None:
             c, "g", "False SchedulerError all pods in a single pod group should have the same priority"
         )
         assert await waiting(c, "a")
+
+
+async def ranked(c: Cluster, name: str, value: int) -> None:
+    rank = {
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": name},
+        "value": value,
+    }
+    await c.admin.create("priorityclasses.scheduling.k8s.io", rank)
+
+
+def plain(name: str, cpu: str, **spec: Any) -> Object:
+    made = member(name, "", cpu)
+    made["spec"] = {**spec, "containers": made["spec"]["containers"]}
+    return made
+
+
+async def test_a_gang_of_higher_priority_displaces_the_fewest_that_let_all_of_it_in() -> None:
+    async with cluster("n1", "n2", "n3") as c:
+        await ranked(c, "high", 9)
+        for i in range(6):
+            await c.admin.create("pods", plain(f"low-{i}", "4"))
+        await bound(c, *(f"low-{i}" for i in range(6)))
+        await c.admin.create(GROUPS, group("g", 3, priorityClassName="high"))
+        for i in range(3):
+            await c.admin.create("pods", member(f"g-{i}", "g", "4", priorityClassName="high"))
+        await bound(c, "g-0", "g-1", "g-2")
+        left = [p["metadata"]["name"] for p in (await c.admin.list("pods", "default")).items]
+        assert sum(1 for name in left if name.startswith("low")) == 3, "three go for three, and no more"
+        await told(c, "g", "True Scheduled")
+
+
+async def test_a_gang_that_would_not_fit_even_so_displaces_nobody() -> None:
+    async with cluster("n1") as c:
+        await ranked(c, "high", 9)
+        await c.admin.create("pods", plain("low", "4"))
+        await bound(c, "low")
+        await c.admin.create(GROUPS, group("g", 3, priorityClassName="high"))
+        for i in range(3):
+            await c.admin.create("pods", member(f"g-{i}", "g", "4", priorityClassName="high"))
+        await told(c, "g", "preemption: Preemption is not helpful for scheduling")
+        assert not await waiting(c, "low")
+        assert await waiting(c, "g-0", "g-1", "g-2")

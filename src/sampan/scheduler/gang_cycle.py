@@ -1,13 +1,15 @@
 """The loop's way with a gang: all its waiting pods at once, through `gang.place_group`, on the real snapshot.
 
 While the group is tried, its pods count on their nodes and have reserved what they need there; where it fails, all of
-that is taken back before another pod is looked at. Extenders and preemption are for single pods: a gang does without.
+that is taken back before another pod is looked at. Then it may make room for itself (`gang_preemption`). Extenders are
+for single pods: a gang does without.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,8 +21,10 @@ from sampan.scheduler.cycle import Reservation
 from sampan.scheduler.decide import Decision, SchedulingError, decide
 from sampan.scheduler.framework import Code, Plugin, Status, failed, unresolvable, unschedulable
 from sampan.scheduler.gang import Attempt, Outcome
+from sampan.scheduler.gang_preemption import make_room
 from sampan.scheduler.nodes import NodeInfo
 from sampan.scheduler.outcome import Failure
+from sampan.scheduler.plugins.default_preemption import DefaultPreemption
 from sampan.scheduler.pods import PodInfo
 from sampan.scheduler.profiles import Profile
 from sampan.scheduler.queue import Queued
@@ -43,6 +47,9 @@ class GangCycle:
         self.items = {i.pod.uid: i for i in self._members(first)}
         self.reservations: dict[str, Reservation] = {}
         self.decisions: dict[str, Decision] = {}
+        for uid in self.items:
+            # A place that was kept for one of them is the group's to use; it counts when the pod is tried.
+            self.snapshot.withdraw(uid)
 
     def run(self) -> None:
         """Place the group's waiting pods and start their binding, or give all of them back to the queue."""
@@ -55,13 +62,39 @@ class GangCycle:
             found = Outcome(status)
         else:
             found = self._placed(group)
+        room = self._room(group, found)
         for uid, item in self.items.items():
             if uid in found.placed:
                 self._bind(item, self.reservations[uid])
             else:
-                self.scheduler.start_failing(item, self._failure(uid, found), self.began)
+                failure = replace(self._failure(uid, found), nominated=room.get(uid) if room else None)
+                self.scheduler.start_failing(item, failure, self.began)
         if group is not None:
             self._tell(group, found.status)
+
+    def _room(self, group: Object | None, found: Outcome) -> Mapping[str, str] | None:
+        """Let pods of lower priority end, where that lets the group be placed; the nodes that are kept for it then."""
+        plugin = next((p for p in self.profile.post_filter if isinstance(p, DefaultPreemption)), None)
+        if group is None or plugin is None or found.status.code is not Code.UNSCHEDULABLE:
+            return None
+        pods = {uid: item.pod for uid, item in self.items.items()}
+        refusals = dict(self.decisions)
+        room = make_room(
+            self.profile, self.snapshot, pods, lambda: self._place(group),
+            lambda uid: self._take_back(pods[uid].object),
+        )  # fmt: skip
+        self.decisions = refusals
+        if not room.nodes:
+            found.status = unschedulable(*found.status.reasons, f"preemption: {room.why}").of(gang.NAME)
+            return None
+        told = f"preemption: found a placement for podgroup, preempting {len(room.victims)} victims"
+        found.status = unschedulable(*found.status.reasons, told).of(gang.NAME)
+        handle = self.scheduler.handle
+        waiting = list(pods.values())
+        handle.spawn(
+            plugin.make_room_for_gang(waiting, room.victims, handle), f"preemption for group {self.name}"
+        )
+        return room.nodes
 
     def _members(self, first: Queued) -> list[Queued]:
         """The group's pods that wait, the first among them; those that need no node any more are let go."""

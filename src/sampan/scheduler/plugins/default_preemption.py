@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sampan.client.api import ApiError, Unavailable
 from sampan.machinery import times
@@ -101,6 +101,19 @@ class DefaultPreemption(Plugin):
             if wake:
                 # No victim's end will wake it.
                 handle.activate([pod.uid])
+
+    async def make_room_for_gang(
+        self, pods: Sequence[PodInfo], victims: Sequence[tuple[PodInfo, str]], handle: Handle
+    ) -> None:
+        """End the victims of a gang; where it needs no more than that they were let go of here, it is woken."""
+        first = pods[0]
+        try:
+            ended = [await self._end(v, first, node, handle) for v, node in victims if not v.terminating]
+        except (ApiError, Unavailable) as e:
+            log.warning("preemption for the group of %s: %s", first.key, e)
+            ended = [True]
+        if all(ended):
+            handle.activate([pod.uid for pod in pods])
 
     async def _end(self, victim: PodInfo, pod: PodInfo, node: str, handle: Handle) -> bool:
         """End one victim; True where it only waited, and goes without its pod being deleted."""
