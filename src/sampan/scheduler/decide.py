@@ -256,8 +256,11 @@ class Cycle:
         return found
 
 
-def decide(profile: Profile, snapshot: Snapshot, pod: PodInfo) -> Decision:
-    """Where the pod should go, all nodes looked at. Raises SchedulingError."""
+def decide(profile: Profile, snapshot: Snapshot, pod: PodInfo, *, scored: bool = True) -> Decision:
+    """Where the pod should go, all nodes looked at. Raises SchedulingError.
+
+    Unless its scores are wanted (`scored`), a node that is the only feasible one is taken without.
+    """
     cycle = Cycle(profile, snapshot, pod)
     decision = Decision(pod, len(snapshot.nodes))
     if rejected := cycle.pre_filter():
@@ -275,7 +278,9 @@ def decide(profile: Profile, snapshot: Snapshot, pod: PodInfo) -> Decision:
         else:
             decision.statuses[node.name] = found
             decision.plugins.add(found.plugin)
-    if feasible:
+    if len(feasible) == 1 and not scored:
+        decision.node = feasible[0].name
+    elif feasible:
         decision.scores = cycle.score(feasible)
         decision.node = min(decision.best)
     return decision

@@ -142,7 +142,7 @@ class Placer:
         if found := self.place_run(profile, (pod,)):
             return Decision(pod, len(self._snapshot.nodes), found[0])
         verdicts = self._verdicts(profile, pod, everywhere=False)
-        return verdicts.decision() if verdicts else decide(profile, self._snapshot, pod)
+        return verdicts.decision() if verdicts else decide(profile, self._snapshot, pod, scored=False)
 
     def place_run(self, profile: Profile, pods: Sequence[PodInfo]) -> list[str]:
         """Where equal pods go (see `kinds.same`), each placed as if those before it were bound.
