@@ -159,6 +159,7 @@ def _settings(config: Config, face: Any) -> Settings:
         extensions={traces.COLLECT: face.handle, "/sampan/": face.handle},
         origins=face.origins,
         frozen=config.replay,
+        authentication=config.authentication_file if config.authentication else None,
     )
 
 

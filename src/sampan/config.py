@@ -67,12 +67,14 @@ class Config:
     store_ca: str = ""
     store_cert: str = ""
     store_key: str = ""
-    # The files that say what the audit log and what encryption at rest are to be, empty for none; what the control
-    # process needs of them is copied. The log rotates at so many MB, and keeps so many full files.
+    # The files that say what the audit log and encryption at rest are to be, and who else vouches for users; empty for
+    # none. What the control process needs of them is copied. The log rotates at so many MB, and keeps so many full
+    # files.
     audit_policy: str = ""
     audit_log_maxsize: int = 100
     audit_log_maxbackup: int = 10
     encryption: str = ""
+    authentication: str = ""
     # What recording this is, if it is one; then nothing can be changed.
     replay: str = ""
     # Where keys and certificates are; empty for `pki` in the state directory.
@@ -104,6 +106,11 @@ class Config:
     def encryption_file(self) -> Path:
         """The keys that the store is encrypted with, where the control process reads them."""
         return self.pki / "encryption.yaml"
+
+    @property
+    def authentication_file(self) -> Path:
+        """Who vouches for users, where the control process reads it."""
+        return self.store.with_name("authentication.yaml")
 
     @property
     def store_authority(self) -> Path:

@@ -27,6 +27,8 @@ def authenticate(server: ApiServer, inner: Next) -> Next:
         if user is None and (token := _bearer(call)):
             user = await server.bootstrap_tokens.user(token)
             try:
+                if user is None and server.issuers:
+                    user = await server.issuers.user(token)
                 if user is None:
                     user, _ = await server.tokens.user(token, [server.tokens.issuer])
             except tokens.Invalid as e:

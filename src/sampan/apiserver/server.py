@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sampan.apiserver import addresses, aggregation, bootstrap, chain, errors, housekeeping, rbac
 from sampan.apiserver.admission import Admission
@@ -50,6 +50,9 @@ from sampan.http.messages import BodyTooLarge, Request, Response
 from sampan.machinery.objects import Object
 from sampan.store.api import Store
 
+if TYPE_CHECKING:
+    from sampan.apiserver.oidc.issuers import Issuers
+
 log = logging.getLogger(__name__)
 
 
@@ -90,6 +93,7 @@ class ApiServer:
         self.subresources = Subresources(self)
         self.paths = Paths(self)
         self.past = Past(self)
+        self.issuers = _issuers(settings)
         self.definitions = Definitions(self)
         self.configured = Configured(store, self._check_types)
         self.hooks = Hooks(self)
@@ -211,3 +215,12 @@ class ApiServer:
             namespace = user.split(":")[2]
             everyone = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", *everyone)
         return LocalClient(self, User(user, (*groups, *everyone)))
+
+
+def _issuers(settings: Settings) -> Issuers | None:
+    if settings.authentication is None:
+        return None
+    from sampan.apiserver.oidc import configuration
+    from sampan.apiserver.oidc.issuers import Issuers
+
+    return Issuers(configuration.load(settings.authentication))

@@ -38,6 +38,7 @@ class Settings:
     is none. `extensions` serve path prefixes that are no resources, authorized as such; `audit` is the audit log's
     policy and file, closed by whoever made it. `origins` tells, by cause, who was behind it (`by`) and in which
     operation (`operation`).
+    `authentication` is an AuthenticationConfiguration, which says who else vouches for users.
     `pod_security` is what holds in namespaces whose labels say nothing. `keep_seconds` and `keep_bytes` bound the
     history. With `frozen`, which says why, nothing can be written, and nothing is by itself.
     """
@@ -52,6 +53,7 @@ class Settings:
     extensions: Mapping[str, Extension] = field(default_factory=dict)
     origins: Origins | None = None
     frozen: str = ""
+    authentication: Path | None = None
     audit: Audit | None = None
     pod_security: Policy = field(default_factory=Policy)
     pod_security_exempt: Exempt = field(default_factory=Exempt)

@@ -81,6 +81,9 @@ def add_policies(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--encryption-provider-config", metavar="FILE", help="an EncryptionConfiguration for what is stored"
     )
+    group.add_argument(
+        "--authentication-config", metavar="FILE", help="an AuthenticationConfiguration: OpenID Connect issuers"
+    )
 
 
 def policies(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -90,6 +93,7 @@ def policies(arguments: argparse.Namespace) -> dict[str, Any]:
         "audit_log_maxsize": arguments.audit_log_maxsize,
         "audit_log_maxbackup": arguments.audit_log_maxbackup,
         "encryption": arguments.encryption_provider_config,
+        "authentication": arguments.authentication_config,
     }
 
 

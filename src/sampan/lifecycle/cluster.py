@@ -132,6 +132,7 @@ def _known(options: Options) -> Config | None:
         "store_url": options.store,
         "audit_policy": _absolute(options.audit_policy),
         "encryption": _absolute(options.encryption),
+        "authentication": _absolute(options.authentication),
     }
     different = [k for k, v in wanted.items() if v is not None and v != getattr(config, k)]
     if different:

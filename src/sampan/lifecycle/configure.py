@@ -25,6 +25,7 @@ FIRST_UID, UIDS = 61184, 4336
 _POLICIES = {
     "audit_policy": ("--audit-policy-file", "sampan.apiserver.audit.policy"),
     "encryption": ("--encryption-provider-config", "sampan.store.encryption"),
+    "authentication": ("--authentication-config", "sampan.apiserver.oidc.configuration"),
 }
 
 
@@ -50,6 +51,7 @@ class Options:
     audit_log_maxsize: int | None = None
     audit_log_maxbackup: int | None = None
     encryption: str | None = None
+    authentication: str | None = None
     replay: Path | None = None
     at: str = ""
 

@@ -54,6 +54,7 @@ def _policies(config: Config, owner: tuple[int, int] | None) -> None:
     for source, target in (
         (config.audit_policy, config.audit_policy_file),
         (config.encryption, config.encryption_file),
+        (config.authentication, config.authentication_file),
     ):
         if source:
             files.write(target, Path(source).read_bytes(), owner=owner)

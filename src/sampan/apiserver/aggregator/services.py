@@ -80,7 +80,8 @@ class ApiServices:
 
     async def run(self) -> None:
         """Follow the APIServices, for ever."""
-        await self._list_own()
+        if not self._server.settings.frozen:
+            await self._list_own()
         while True:
             page = await self._server.store.list(PREFIX)
             for record in page.records:

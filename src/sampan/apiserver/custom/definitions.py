@@ -109,6 +109,8 @@ class Definitions:
     # What a definition is to become
 
     async def _settle(self, name: str) -> None:
+        if self._server.settings.frozen:
+            return
         try:
             if name in self._found:
                 await self._one(name, self._found[name])
