@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.rows import markdown
 
 # In the order of docs/benchmarks.md; each is a module beside this one.
-GROUPS = ("install", "start", "memory", "pods", "api", "store", "http", "loop", "scheduler", "batch")
+GROUPS = ("install", "start", "memory", "pods", "api", "scale", "store", "http", "loop", "scheduler", "batch")
 FILE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 
