@@ -29,7 +29,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from sampan.apiserver.audit.step import audit, unauthenticated
 from sampan.apiserver.authentication import authenticate
 from sampan.apiserver.authorization import authorize
 from sampan.apiserver.call import Answer, Call
@@ -47,10 +46,27 @@ Next = Callable[[Call], Awaitable[Answer]]
 
 def remote(server: ApiServer) -> Next:
     """What requests over HTTP pass."""
-    return catch(limit(unauthenticated(server, authenticate(server, fair(server, render(local(server)))))))
+    return catch(limit(_unauthenticated(server, authenticate(server, fair(server, render(local(server)))))))
 
 
 def local(server: ApiServer) -> Next:
     """What calls of local clients pass: the same, less authentication."""
     inner = authorize(server, frozen(server, current(server, dispatch(server))))
-    return catch(span(measure(server, audit(server, impersonate(server, inner)))))
+    return catch(span(measure(server, _audit(server, impersonate(server, inner)))))
+
+
+def _audit(server: ApiServer, inner: Next) -> Next:
+    """The step of the audit log, which is not even loaded where there is no policy."""
+    if server.settings.audit is None:
+        return inner
+    from sampan.apiserver.audit.step import audit
+
+    return audit(server.settings.audit, inner)
+
+
+def _unauthenticated(server: ApiServer, inner: Next) -> Next:
+    if server.settings.audit is None:
+        return inner
+    from sampan.apiserver.audit.step import unauthenticated
+
+    return unauthenticated(server.settings.audit, inner)

@@ -93,8 +93,12 @@ class _Mark:
 
 
 def _mark(value: bytes) -> _Mark:
-    when, tag, cause, key = value.decode().split(" ", 3)
-    return _Mark(float(when), tag, "" if cause == "-" else cause, key)
+    """The inverse of `encode`; an empty one of what somebody else wrote there."""
+    try:
+        when, tag, cause, key = value.decode().split(" ", 3)
+        return _Mark(float(when), tag, "" if cause == "-" else cause, key)
+    except ValueError:
+        return _Mark(0.0, "", "", "")
 
 
 class Etcd:
@@ -384,6 +388,10 @@ class Etcd:
                     log.warning("%s; trying again", e)
                 told = self.revision == begun
                 await asyncio.sleep(_RETRY_SECONDS if told else 0.05)
+            except Exception:
+                # Nobody else would bring the copy up to date again.
+                log.exception("the writes of others cannot be followed; trying again")
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _reload(self) -> None:
         """Begin with a new copy; watches go on from etcd's history, or learn that it is gone."""
@@ -546,17 +554,16 @@ class Etcd:
         etcd's own history keeps what it has until that is compacted.
         """
         self._encryption = encryption
-        low, high = self._range("")
-        answer = await self._ask(low, high, keys_only=True)
-        for name in [kv.key.decode()[len(self._prefix) :] for kv in answer.kvs]:
-            found = await self._ask(self._key(name))
-            if not found.kvs or not encryption.stale(name, found.kvs[0].value):
-                continue
-            record = self._record(found.kvs[0])
-            try:
-                await self.update(name, record.value, record.revision)
-            except Conflict:
-                continue  # who wrote it sealed it
+        after, more = "", True
+        while more:
+            answer = await self._ask(*self._range("", after), limit=_PAGE)
+            for kv in answer.kvs:
+                record = self._record(kv)
+                if encryption.stale(record.key, kv.value):
+                    with suppress(Conflict):  # who wrote it since then sealed it
+                        await self.update(record.key, record.value, record.revision)
+                after = record.key
+            more = answer.more
 
     # Compaction
 

@@ -1,10 +1,8 @@
-"""The step of the chain that writes the audit log; there is none without a policy."""
+"""The step of the chain that writes the audit log."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
-
 from sampan.apiserver.audit.events import Trail, encode
 from sampan.apiserver.audit.file import LogFile
 from sampan.apiserver.audit.policy import Policy
@@ -12,9 +10,6 @@ from sampan.apiserver.call import Answer, Call, Stream
 from sampan.apiserver.surroundings import code
 from sampan.client.api import ApiError
 from sampan.http.messages import Response, Upgrade
-
-if TYPE_CHECKING:
-    from sampan.apiserver.server import ApiServer
 
 Next = Callable[[Call], Awaitable[Answer]]
 
@@ -26,11 +21,8 @@ class Audit:
         self.policy, self.file = policy, file
 
 
-def audit(server: ApiServer, inner: Next) -> Next:
+def audit(configured: Audit, inner: Next) -> Next:
     """Write down each stage of a call, as much of it as the policy says."""
-    configured = server.settings.audit
-    if configured is None:
-        return inner
     policy, file = configured.policy, configured.file
 
     async def step(call: Call) -> Answer:
@@ -83,11 +75,8 @@ def _end(
         complete()
 
 
-def unauthenticated(server: ApiServer, inner: Next) -> Next:
+def unauthenticated(configured: Audit, inner: Next) -> Next:
     """Write down who could not say who he is, which the step above never sees."""
-    configured = server.settings.audit
-    if configured is None:
-        return inner
     policy, file = configured.policy, configured.file
 
     async def step(call: Call) -> Answer:
