@@ -66,6 +66,24 @@ async def test_a_service_is_refused_in_upstreams_words(cluster: Cluster, spec: O
     assert why in str(await refused(cluster.admin.create("services", service("s", **spec))))
 
 
+async def test_a_service_cidr_adds_addresses(cluster: Cluster) -> None:
+    asked = service("s", clusterIP="10.99.0.7")
+    assert "does not match the current range" in str(await refused(cluster.admin.create("services", asked)))
+    kind, kinds = "ServiceCIDR", "servicecidrs.networking.k8s.io"
+    made = {"apiVersion": "networking.k8s.io/v1", "kind": kind, "metadata": {"name": "more"}}
+    await cluster.admin.create(kinds, {**made, "spec": {"cidrs": ["10.99.0.0/24"]}})
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    await cluster.admin.patch(kinds, "more", "", {"status": {"conditions": [ready]}}, subresource="status")
+    found = await cluster.admin.create("services", asked)
+    assert found["spec"]["clusterIPs"] == ["10.99.0.7"]
+
+
 # Endpoints
 
 

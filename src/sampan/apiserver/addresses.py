@@ -8,6 +8,7 @@ is a claim there as well.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import random
 from collections.abc import Iterable, Iterator
@@ -15,10 +16,13 @@ from collections.abc import Iterable, Iterator
 import orjson
 
 from sampan.apiserver.claims import Claims
+from sampan.machinery import conditions
 from sampan.machinery.objects import Object
 from sampan.store.api import Compacted, Store
 
-PREFIX = "/core/services/"
+PREFIX, CIDRS = "/core/services/", "/networking.k8s.io/servicecidrs/"
+FULL = "the range of addresses is full"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # How often an address that was asked for is tried, and how soon again: who had it may be going just now.
 PATIENCE, _WAIT_SECONDS = 5, 0.02
 
@@ -92,25 +96,31 @@ class Services:
         Raises Taken.
         """
         if not asked:
-            return await self._reserve(
-                uid, (str(self._network[n]) for n in self._numbers()), "the range of addresses is full"
-            )
+            try:
+                return await self._reserve(uid, _addresses(self._network), FULL)
+            except Taken:
+                for network in await self._added():
+                    with contextlib.suppress(Taken):
+                        return await self._reserve(uid, _addresses(network), FULL)
+                raise
         try:
-            within = ipaddress.ip_address(asked) in self._network
+            address = ipaddress.ip_address(asked)
         except ValueError as e:
             raise Taken("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)") from e
-        if not within:
+        if address not in self._network and not any(address in n for n in await self._added()):
             raise Taken(
                 f"failed to allocate IP {asked}: the provided network does not match the current range: {self._network}"
             )
         return await self._reserve(uid, [asked] * PATIENCE, "provided IP is already allocated")
 
-    def _numbers(self) -> Iterator[int]:
-        """Every usable position in the range once, from a random one on; the first 16 last."""
-        size, low = self._network.num_addresses - 1, max(1, min(16, self._network.num_addresses // 16))
-        start = random.randrange(max(1, size - low))
-        yield from (low + (start + n) % (size - low) for n in range(size - low))
-        yield from range(1, low)
+    async def _added(self) -> list[Network]:
+        """The ranges that ServiceCIDRs add to the cluster's own, in the order of their names."""
+        found = []
+        for record in (await self._store.list(CIDRS)).records:
+            cidr = orjson.loads(record.value)
+            if "deletionTimestamp" not in cidr["metadata"] and conditions.is_true(cidr, "Ready"):
+                found += [ipaddress.ip_network(text) for text in cidr["spec"].get("cidrs") or ()]
+        return [n for n in found if n.version == self._network.version and n != self._network]
 
     async def port(self, uid: str, protocol: str, asked: int = 0) -> int:
         """Reserve a node port. Raises Taken."""
@@ -143,6 +153,14 @@ class Services:
             if self._holders.get(item) == uid:
                 del self._holders[item]
         raise Taken(why)
+
+
+def _addresses(network: Network) -> Iterator[str]:
+    """Every usable address of a range once, from a random one on; the first 16 last."""
+    size, low = network.num_addresses - 1, max(1, min(16, network.num_addresses // 16))
+    start = random.randrange(max(1, size - low))
+    yield from (str(network[low + (start + n) % (size - low)]) for n in range(size - low))
+    yield from (str(network[n]) for n in range(1, low))
 
 
 def held_by(service: Object) -> Iterator[str]:
