@@ -16,7 +16,7 @@ from typing import Any
 
 from sampan.scheduler import configuration, preemption
 from sampan.scheduler.configuration import build
-from sampan.scheduler.decide import Cycle
+from sampan.scheduler.decide import Cycle, SchedulingError, decide
 from sampan.scheduler.evaluate import evaluate, snapshot_of
 from sampan.scheduler.framework import Code, Status
 from sampan.scheduler.plugins import default_profile
@@ -44,6 +44,15 @@ def sampan_result(case: Object) -> Object:
 
 def _profile(case: Object) -> Profile:
     return profile_of(json.dumps(case["config"]) if case.get("config") else "")
+
+
+def sampan_message(case: Object) -> str:
+    """What sampan would say of a pod that no node fits."""
+    snapshot = snapshot_of({**case, "pods": [*(case.get("pods") or ()), *(case.get("nominated") or ())]})
+    try:
+        return decide(_profile(case), snapshot, PodInfo(case["pod"])).message()
+    except SchedulingError as e:
+        return str(e)
 
 
 def sampan_preemption(case: Object) -> Object:
@@ -80,7 +89,7 @@ async def _preempted(cycle: Cycle, statuses: dict[str, Status]) -> Object:
 def comparable(result: Object) -> Object:
     """A result without what upstream leaves to chance: the order in which it checks extended resources."""
     nodes = {
-        name: {**verdict, "reasons": sorted(verdict.get("reasons") or ())}
+        name: {"plugin": "", **verdict, "reasons": sorted(verdict.get("reasons") or ())}
         for name, verdict in (result.get("nodes") or {}).items()
     }
     return {**result, "nodes": nodes}
@@ -91,6 +100,8 @@ def differences(case: Object, wanted: Object) -> list[str]:
     if "error" in wanted and not wanted.get("nodes"):
         return []
     got, wanted = comparable(sampan_result(case)), comparable(wanted)
+    if "message" in wanted:
+        got["message"] = sampan_message(case)
     if (preempted := wanted.get("preemption")) is not None:
         for reasons in preempted.get("refused", {}).values():
             reasons.sort()

@@ -20,6 +20,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
@@ -101,6 +102,7 @@ type Result struct {
 	Nodes          map[string]Verdict `json:"nodes"`
 	Best           []string           `json:"best,omitempty"`
 	Preemption     *Preemption        `json:"preemption,omitempty"`
+	Message        string             `json:"message,omitempty"`
 	Error          string             `json:"error,omitempty"`
 }
 
@@ -267,7 +269,7 @@ func run(ctx context.Context, c *Case) (*Result, error) {
 	defer f.Close()
 	state := framework.NewCycleState()
 	result := &Result{ID: c.ID, Nodes: map[string]Verdict{}}
-	_, rejected, _ := f.RunPreFilterPlugins(ctx, state, c.Pod)
+	pre, rejected, narrowed := f.RunPreFilterPlugins(ctx, state, c.Pod)
 	result.SkippedFilters = append([]string{}, state.GetSkipFilterPlugins().UnsortedList()...)
 	sort.Strings(result.SkippedFilters)
 	nodes, err := snapshot.NodeInfos().List()
@@ -289,6 +291,7 @@ func run(ctx context.Context, c *Case) (*Result, error) {
 			statuses.Set(node.Node().Name, status)
 		}
 	}
+	result.Message = messageOf(c.Pod, nodes, statuses, pre, rejected, sets.List(narrowed))
 	if len(feasible) == 0 {
 		if c.Preempt {
 			result.Preemption, err = preempt(ctx, f, snapshot, state, c, statuses)
@@ -323,6 +326,35 @@ func run(ctx context.Context, c *Case) (*Result, error) {
 	}
 	sort.Strings(result.Best)
 	return result, nil
+}
+
+// messageOf is what the pod's condition and event would say, empty where some node fits.
+func messageOf(pod *v1.Pod, nodes []fwk.NodeInfo, statuses *framework.NodeToStatus, pre *fwk.PreFilterResult,
+	rejected *fwk.Status, narrowed []string) string {
+	diagnosis := framework.Diagnosis{NodeToStatus: framework.NewDefaultNodeToStatus()}
+	if rejected.IsError() {
+		return ""
+	}
+	if !rejected.IsSuccess() {
+		diagnosis.NodeToStatus.SetAbsentNodesStatus(rejected)
+		diagnosis.PreFilterMsg = rejected.Message()
+	}
+	for _, node := range nodes {
+		name := node.Node().Name
+		if !rejected.IsSuccess() || (!pre.AllNodes() && !pre.NodeNames.Has(name)) {
+			continue
+		}
+		status := statuses.Get(name)
+		if status == nil || status.IsSuccess() || status.IsError() || status.Plugin() == "" {
+			return ""
+		}
+		diagnosis.NodeToStatus.Set(name, status)
+	}
+	if rejected.IsSuccess() && !pre.AllNodes() {
+		diagnosis.NodeToStatus.SetAbsentNodesStatus(fwk.NewStatus(fwk.UnschedulableAndUnresolvable,
+			fmt.Sprintf("node(s) didn't satisfy plugin(s) %v", narrowed)))
+	}
+	return (&framework.FitError{Pod: pod, NumAllNodes: len(nodes), Diagnosis: diagnosis}).Error()
 }
 
 func preempt(ctx context.Context, f framework.Framework, snapshot *schedulercache.Snapshot, state fwk.CycleState,
