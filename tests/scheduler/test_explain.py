@@ -131,7 +131,9 @@ def test_unbound_is_the_pod_before_it_had_a_node() -> None:
 
 def test_what_making_room_would_come_to() -> None:
     low = pod("low", on="a", cpu="4")
-    state = cluster.of([node("a"), node("b", labels={"zone": "x"}, cpu="1"), low, pod("web", cpu="3", priority=5)])
+    state = cluster.of(
+        [node("a"), node("b", labels={"zone": "x"}, cpu="1"), low, pod("web", cpu="3", priority=5)]
+    )
     assert asked(state, "web").message() == (
         "0/2 nodes are available: 2 Insufficient cpu. "
         "preemption: found a potential placement for pod on node a, preempting 1 victims"

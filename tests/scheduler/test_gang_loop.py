@@ -7,6 +7,9 @@ from typing import Any
 from tests.controllers.running import Cluster, cluster
 
 from sampan.machinery.objects import Object
+from sampan.scheduler import configuration
+from sampan.scheduler.framework import Plugin, Status
+from sampan.scheduler.pods import PodInfo
 
 GROUPS = "podgroups.scheduling.k8s.io"
 
@@ -146,3 +149,37 @@ async def test_a_gang_that_would_not_fit_even_so_displaces_nobody() -> None:
         await told(c, "g", "preemption: Preemption is not helpful for scheduling")
         assert not await waiting(c, "low")
         assert await waiting(c, "g-0", "g-1", "g-2")
+
+
+class Faulty(Plugin):
+    """Fails at reserve for pods whose name ends in 1."""
+
+    name = "tests.scheduler.test_gang_loop:Faulty"
+
+    def reserve(self, state: Any, pod: PodInfo, node: str) -> Status | None:
+        if pod.name.endswith("1") and pod.namespace == "default":
+            raise RuntimeError("out of order")
+        return None
+
+    def unreserve(self, state: Any, pod: PodInfo, node: str) -> None:
+        pass
+
+
+FAULTY = f"""
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+profiles:
+- plugins: {{reserve: {{enabled: [{{name: "{Faulty.name}"}}]}}}}
+"""
+
+
+async def test_a_plugins_fault_leaves_nothing_of_the_gang_behind() -> None:
+    async with cluster("n1", config=configuration.load(FAULTY)) as c:
+        await c.admin.create(GROUPS, group("g", 2))
+        for i in range(2):
+            await c.admin.create("pods", member(f"g-{i}", "g", "4"))
+        await told(c, "g", "False SchedulerError RuntimeError: out of order")
+        # The whole node is free for another.
+        await c.admin.create("pods", plain("large", "8"))
+        await bound(c, "large")
+        assert await waiting(c, "g-0", "g-1")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from sampan.scheduler.cycle import Reservation
 from sampan.scheduler.decide import Decision, SchedulingError, decide
 from sampan.scheduler.framework import Code, Plugin, Status, failed, unresolvable, unschedulable
 from sampan.scheduler.gang import Attempt, Outcome
-from sampan.scheduler.gang_preemption import make_room
+from sampan.scheduler.gang_preemption import Room, make_room
 from sampan.scheduler.nodes import NodeInfo
 from sampan.scheduler.outcome import Failure
 from sampan.scheduler.plugins.default_preemption import DefaultPreemption
@@ -67,26 +66,31 @@ class GangCycle:
             if uid in found.placed:
                 self._bind(item, self.reservations[uid])
             else:
-                failure = replace(self._failure(uid, found), nominated=room.get(uid) if room else None)
+                failure = replace(self._failure(uid, found), nominated=room.nominated(uid))
                 self.scheduler.start_failing(item, failure, self.began)
         if group is not None:
             self._tell(group, found.status)
 
-    def _room(self, group: Object | None, found: Outcome) -> Mapping[str, str] | None:
-        """Let pods of lower priority end, where that lets the group be placed; the nodes that are kept for it then."""
+    def _room(self, group: Object | None, found: Outcome) -> Room:
+        """Let pods of lower priority end, where that lets the group be placed; what came of it."""
         plugin = next((p for p in self.profile.post_filter if isinstance(p, DefaultPreemption)), None)
         if group is None or plugin is None or found.status.code is not Code.UNSCHEDULABLE:
-            return None
+            return Room()
         pods = {uid: item.pod for uid, item in self.items.items()}
         refusals = dict(self.decisions)
-        room = make_room(
-            self.profile, self.snapshot, pods, lambda: self._place(group),
-            lambda uid: self._take_back(pods[uid].object),
-        )  # fmt: skip
+        try:
+            room = make_room(
+                self.profile, self.snapshot, pods, lambda: self._place(group),
+                lambda uid: self._take_back(pods[uid].object),
+            )  # fmt: skip
+        except Exception as e:
+            log.exception("cannot make room for group %s/%s", self.namespace, self.name)
+            self._take_all_back()
+            room = Room(why=f"{type(e).__name__}: {e}")
         self.decisions = refusals
         if not room.nodes:
             found.status = unschedulable(*found.status.reasons, f"preemption: {room.why}").of(gang.NAME)
-            return None
+            return room
         told = f"preemption: found a placement for podgroup, preempting {len(room.victims)} victims"
         found.status = unschedulable(*found.status.reasons, told).of(gang.NAME)
         handle = self.scheduler.handle
@@ -94,7 +98,7 @@ class GangCycle:
         handle.spawn(
             plugin.make_room_for_gang(waiting, room.victims, handle), f"preemption for group {self.name}"
         )
-        return room.nodes
+        return room
 
     def _members(self, first: Queued) -> list[Queued]:
         """The group's pods that wait, the first among them; those that need no node any more are let go."""
@@ -117,9 +121,16 @@ class GangCycle:
             return self._place(group)
         except Exception as e:
             log.exception("cannot schedule group %s/%s", self.namespace, self.name)
-            for uid in list(self.reservations):
-                self._take_back(self.items[uid].pod.object)
+            self._take_all_back()
             return Outcome(failed(f"{type(e).__name__}: {e}"))
+
+    def _take_all_back(self) -> None:
+        """After a fault: whatever of the group is counted anywhere is so no more."""
+        for uid, item in self.items.items():
+            if uid in self.reservations:
+                self._take_back(item.pod.object)
+            else:
+                self.snapshot.remove_pod(uid)
 
     def _place(self, group: Object) -> Outcome:
         known = self.scheduler.handle.groups.of(self.namespace, self.name)
@@ -178,9 +189,9 @@ class GangCycle:
         if found.status.code is Code.ERROR:
             return Failure(found.status.message)
         refusing = {name for decision in self.decisions.values() for name in decision.plugins}
-        mine = self.decisions.get(uid)
-        alone = mine is not None and not mine.node
-        message = mine.message() if mine is not None and alone else gang.message(found.status)
+        refusing |= {a.status.plugin for a in found.attempts.values() if a.status.plugin}
+        mine = found.attempts.get(uid)
+        message = mine.status.message if mine is not None and not mine.node else gang.message(found.status)
         return Failure(message, frozenset(refusing | {gang.NAME}))
 
     def _tell(self, group: Object, status: Status) -> None:

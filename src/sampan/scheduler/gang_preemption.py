@@ -32,6 +32,12 @@ class Room:
     nodes: Mapping[str, str] | None = None
     why: str = ""
 
+    def nominated(self, uid: str) -> str | None:
+        """The node that is kept for a pod; "" gives up an earlier one, None leaves it."""
+        if self.nodes:
+            return self.nodes.get(uid)
+        return "" if self.why in (preemption.NO_VICTIMS, preemption.NOT_HELPFUL) else None
+
 
 def make_room(
     profile: Profile,
@@ -50,14 +56,31 @@ def make_room(
     if len(lower) > MOST_PODS:
         return Room(why=f"{len(lower)} pods of lower priority are too many to try")
     where = {pod.uid: node.name for pod, node in lower}
-    for pod, _ in lower:
-        snapshot.remove_pod(pod.uid)
-    found = place()
-    if not found.succeeded:
-        for pod, node in lower:
-            snapshot.add_pod(pod, node.name)
-        return Room(why=preemption.NOT_HELPFUL)
-    placed = dict(found.placed)
+    try:
+        for uid in where:
+            snapshot.remove_pod(uid)
+        found = place()
+        if not found.succeeded:
+            return Room(why=preemption.NOT_HELPFUL)
+        victims = _victims(profile, snapshot, pods, found.placed, [(pod, where[pod.uid]) for pod, _ in lower])
+        for uid in found.placed:
+            take_back(uid)
+        return Room([(pod, where[pod.uid]) for pod in victims], found.placed)
+    finally:
+        for pod, _ in lower:
+            if not snapshot.holds(pod.uid):
+                snapshot.add_pod(pod, where[pod.uid])
+
+
+def _victims(
+    profile: Profile,
+    snapshot: Snapshot,
+    pods: Mapping[str, PodInfo],
+    placed: Mapping[str, str],
+    lower: Sequence[tuple[PodInfo, str]],
+) -> list[PodInfo]:
+    """Put back who can stay beside the gang; those who cannot."""
+    where = {pod.uid: node for pod, node in lower}
     ordered = sorted((pod for pod, _ in lower), key=preemption.importance)
     violating, others = preemption.split_by_budgets(ordered, list(snapshot.list(BUDGETS)))
     victims: list[PodInfo] = []
@@ -68,11 +91,7 @@ def make_room(
             for pod in unit:
                 snapshot.remove_pod(pod.uid)
             victims += unit
-    for uid in placed:
-        take_back(uid)
-    for pod in victims:
-        snapshot.add_pod(pod, where[pod.uid])
-    return Room([(pod, where[pod.uid]) for pod in victims], placed)
+    return victims
 
 
 def _units(snapshot: Snapshot, ordered: Sequence[PodInfo]) -> list[list[PodInfo]]:
