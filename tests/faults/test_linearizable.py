@@ -6,7 +6,6 @@ The checker itself is tested first: what it must refuse, by hand, and on a serve
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import socket
@@ -305,23 +304,33 @@ async def tormented(made: list[Server], victims: list[Victim], seconds: float, s
     return history
 
 
-SECONDS, SEEDS = (60.0, range(5)) if os.environ.get("SAMPAN_LONG") else (4.0, range(1))
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-async def test_over_sqlite(tmp_path: Path, seed: int) -> None:
-    with servers(tmp_path, 1) as made:
-        history = await tormented(made, [*made], SECONDS, seed)
-    assert sum(op.outcome == "ok" for op in history.operations) > 200
-    assert faults(history) == []
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-async def test_two_servers_over_etcd(tmp_path: Path, seed: int) -> None:
-    with (
-        etcd(tmp_path / "etcd") as store,
-        servers(tmp_path, 2, "--store", store.url) as made,
-    ):
-        history = await tormented(made, [*made, store], SECONDS, seed)
+async def over_sqlite(directory: Path, seconds: float, seed: int) -> None:
+    with servers(directory, 1) as made:
+        history = await tormented(made, [*made], seconds, seed)
     assert sum(op.outcome == "ok" for op in history.operations) > 100
     assert faults(history) == []
+
+
+async def two_over_etcd(directory: Path, seconds: float, seed: int) -> None:
+    with (
+        etcd(directory / "etcd") as store,
+        servers(directory, 2, "--store", store.url) as made,
+    ):
+        history = await tormented(made, [*made, store], seconds, seed)
+    assert sum(op.outcome == "ok" for op in history.operations) > 100
+    assert faults(history) == []
+
+
+async def test_over_sqlite(tmp_path: Path) -> None:
+    await over_sqlite(tmp_path, 4.0, 0)
+
+
+async def test_two_servers_over_etcd(tmp_path: Path) -> None:
+    await two_over_etcd(tmp_path, 4.0, 0)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("run", [over_sqlite, two_over_etcd])
+async def test_for_longer(tmp_path: Path, run: Any, seed: int) -> None:
+    await run(tmp_path, 20.0, seed)

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.store.etcd_server import EtcdServer, etcd
@@ -217,6 +218,28 @@ async def test_a_write_whose_answer_is_lost_is_found_again(server: EtcdServer) -
         assert await store.get("/a") is None
         assert [e.value for e in await store.history("/a")] == [b"0", b"1", b"2", b"3", b"4", b"5", None]
     await proxy.stop()
+
+
+async def test_a_lost_answer_is_found_also_where_the_watch_was_quicker(
+    server: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(server.url) as store:
+        call, lost = store._client.call, False
+
+        async def losing(name: str, request: Any, *, repeat: bool = True) -> Any:
+            nonlocal lost
+            answer = await call(name, request, repeat=repeat)
+            if name == "Txn" and not lost:
+                lost = True
+                await asyncio.sleep(0.2)  # the watch tells of the write meanwhile
+                raise rpc.Unsure("the answer is lost")
+            return answer
+
+        monkeypatch.setattr(store._client, "call", losing)
+        assert await store.create("/a", b"1") == 1
+        assert lost
+        with pytest.raises(Exists):
+            await store.create("/a", b"1")
 
 
 async def test_a_copy_that_compaction_overtook_begins_anew(server: EtcdServer) -> None:

@@ -115,9 +115,9 @@ class Etcd:
         self._writer = os.urandom(6).hex()
         self._numbers = itertools.count(1)
         self._last_time = 0.0
-        # Whoever waits for a revision, and which of our own writes the watch has shown.
+        # Whoever waits for a revision; and our own writes on their way, with the revision that the watch has shown.
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._unsure: dict[str, int] = {}
+        self._mine: dict[str, int] = {}
         self._asking: asyncio.Task[int] | None = None
         self._next_asking: asyncio.Task[int] | None = None
         self._follower: asyncio.Task[None] | None = None
@@ -171,7 +171,7 @@ class Etcd:
         return (max(low, self._key(after) + b"\0") if after else low), high
 
     def _record(self, kv: Any) -> Record:
-        key = kv.key.decode()[len(self._prefix) :]
+        key = kv.key.decode(errors="replace")[len(self._prefix) :]
         return Record(key, self._opened(key, kv.value), kv.mod_revision - 1)
 
     def _opened(self, key: str, value: bytes) -> bytes:
@@ -420,8 +420,8 @@ class Etcd:
         for event in events:
             if event.kv.key == self._last and event.type == 0:
                 mark = marks[event.kv.mod_revision] = _mark(event.kv.value)
-                if mark.tag in self._unsure:
-                    self._unsure[mark.tag] = event.kv.mod_revision - 1
+                if mark.tag in self._mine:
+                    self._mine[mark.tag] = event.kv.mod_revision - 1
         for event in events:
             revision = event.kv.mod_revision - 1
             if revision > self.revision and event.kv.key.startswith(mine):
@@ -432,7 +432,7 @@ class Etcd:
 
     def _event(self, event: Any, revision: int, previous: Any, told: _Mark | None) -> Event | None:
         """An event as the contract has it; None for the delete of what was not there."""
-        key = event.kv.key.decode()[len(self._prefix) :]
+        key = event.kv.key.decode(errors="replace")[len(self._prefix) :]
         value = None if event.type else self._opened(key, event.kv.value)
         before = previous(key)
         if value is None and before is None:
@@ -507,22 +507,22 @@ class Etcd:
             raise StoreError("the store is closed")
         self._last_time = now = max(time.time(), self._last_time)
         mark = _Mark(now, f"{self._writer}-{next(self._numbers)}", cause, key)
-        request = self._transaction(key, value, expected + 1, mark)
-        for attempt in range(_WRITES):
-            try:
-                answer = await self._client.call("Txn", request, repeat=False)
-            except Unsure:
-                self._unsure.setdefault(mark.tag, 0)
-                if attempt == _WRITES - 1:
-                    self._unsure.pop(mark.tag)
-                    raise
-                continue
+        self._mine[mark.tag] = 0
+        try:
+            answer = await self._carried_out(self._transaction(key, value, expected + 1, mark))
             if answer.succeeded:
-                self._unsure.pop(mark.tag, None)
                 await self._reached(answer.header.revision - 1)
                 return int(answer.header.revision - 1)
             return await self._not_written(key, answer, mark.tag)
-        raise AssertionError("the last attempt returns or raises")
+        finally:
+            del self._mine[mark.tag]
+
+    async def _carried_out(self, request: Any) -> Any:
+        """The answer to a transaction. Raises Unsure where none came, again and again."""
+        for _ in range(_WRITES - 1):
+            with suppress(Unsure):
+                return await self._client.call("Txn", request, repeat=False)
+        return await self._client.call("Txn", request, repeat=False)
 
     def _transaction(self, key: str, value: bytes | None, expected: int, mark: _Mark) -> Any:
         name = self._key(key)
@@ -540,11 +540,8 @@ class Etcd:
     async def _not_written(self, key: str, answer: Any, tag: str) -> int:
         """The revision of an earlier attempt that took effect after all; else raises Conflict."""
         kvs, last = (r.response_range.kvs for r in answer.responses)
-        try:
-            await self._reached(last[0].mod_revision - 1 if last else 0)
-        finally:
-            earlier = self._unsure.pop(tag, 0)
-        if earlier:
+        await self._reached(last[0].mod_revision - 1 if last else 0)
+        if earlier := self._mine[tag]:
             return earlier
         raise Conflict(key, self._record(kvs[0]) if kvs else None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+
 from sampan.apiserver.audit.events import Trail, encode
 from sampan.apiserver.audit.file import LogFile
 from sampan.apiserver.audit.policy import Policy
