@@ -180,3 +180,37 @@ volumes: [{{name: data, persistentVolumeClaim: {{claimName: data}}}}]
         "patch", "pvc", "data", "-p", '{"spec":{"resources":{"requests":{"storage":"5Mi"}}}}', check=False
     )
     assert "field can not be less than status.capacity" in error
+
+
+def test_a_service_in_a_range_that_was_added_is_reached(space: Space) -> None:
+    space.apply(
+        f"""
+apiVersion: networking.k8s.io/v1
+kind: ServiceCIDR
+metadata: {{name: {space.name}}}
+spec: {{cidrs: [10.99.0.0/24]}}
+""",
+        pod(
+            "web",
+            "containers: [{name: main, image: 'busybox:1', command: [sh, -c, "
+            "'mkdir /www; echo here >/www/index.html; httpd -f -p 80 -h /www']}]",
+            labels="{app: web}",
+        ),
+    )
+    space.kubectl("wait", "--for=condition=Ready", f"servicecidr/{space.name}", "--timeout=30s")
+    space.apply("""
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIP: 10.99.0.7, selector: {app: web}, ports: [{port: 80}]}
+""")
+    space.ready("web")
+    ask = "until wget -q -O - http://10.99.0.7/; do sleep 0.2; done"
+    client = (
+        f'{{restartPolicy: Never, containers: [{{name: c, image: "busybox:1", command: [sh, -c, "{ask}"]}}]}}'
+    )
+    space.apply(f"{{apiVersion: v1, kind: Pod, metadata: {{name: client}}, spec: {client}}}")
+    assert space.ended("client") == "here\n"
+    assert space.get("ipaddress", "10.99.0.7")["spec"]["parentRef"]["name"] == "web"
+    space.kubectl("delete", "service", "web")
+    space.kubectl("delete", "servicecidr", space.name, "--timeout=30s")
