@@ -14,7 +14,7 @@ from typing import NamedTuple
 import orjson
 
 from sampan.apiserver.call import User
-from sampan.machinery import selectors
+from sampan.machinery import encoding, selectors
 from sampan.machinery.objects import Object
 from sampan.store.api import Compacted, Store
 
@@ -135,7 +135,7 @@ class Rbac:
         self._rules.clear()
         plural, _, rest = key.removeprefix(PREFIX).partition("/")
         namespace, _, name = rest.rpartition("/")
-        obj = orjson.loads(value) if value is not None else None
+        obj = orjson.loads(encoding.light(value)) if value is not None else None
         if plural in ("roles", "clusterroles"):
             if obj is None:
                 self._roles.pop((namespace, name), None)
