@@ -1,15 +1,15 @@
 /* The inner loops of the scheduler: one pod, or a run of equal pods, against all nodes.
  *
- * Nodes are columns: arrays with one number for each row. `place` answers with the row of the best node; in a run, the next
- * pod sees those before it as if they were bound. twin.py does the
- * same in numpy, and says which plugin rejects a node; tests/scheduler/columns compare both with the plugins.
+ * Nodes are columns: arrays with one number for each row. `place` answers with the row of the best node; in a run, the
+ * next pod sees those before it as if they were bound. twin.py does the same in numpy, and says which plugin refuses a
+ * node; tests/scheduler/columns compare both with the plugins.
  *
  * All memory is the caller's (see native.py, which has these structures again); nothing is kept between calls.
  * Domains are numbers of topology values: row -> domain by one column for each topology key, and 0 says that the
  * node has no such label. counts[0] is never counted in and stays 0.
  *
- * Exactness: amounts are int64. Below 2^46 (`wide` unset) quotients are taken in double: the numbers are integers that a
- * double holds exactly, and a correctly rounded quotient below 128 cannot reach the next integer when the divisor is
+ * Exactness: amounts are int64. While they are below 2^46 (`wide` unset) quotients are taken in double: the numbers are
+ * integers that a double holds exactly, and a correctly rounded quotient below 128 cannot reach the next integer when the divisor is
  * below 2^46. So it equals the integer division, and many fit in one instruction. Fractions are true divisions, as
  * upstream's; compile with -ffp-contract=off.
  */
@@ -184,7 +184,9 @@ static inline Longs load(const int64_t *column) {
     return x;
 }
 
-static inline Doubles choose(Longs mask, Doubles a, Doubles b) { return (Doubles)((mask & (Longs)a) | (~mask & (Longs)b)); }
+static inline Doubles choose(Longs mask, Doubles a, Doubles b) {
+    return (Doubles)((mask & (Longs)a) | (~mask & (Longs)b));
+}
 
 static inline Doubles least_of(Doubles a, Doubles b) { return choose(a < b, a, b); }
 
@@ -213,7 +215,8 @@ static Common common_of(const Query *q) {
     const int least = q->strategy == LEAST;
     const double cpu_weight = (double)q->fit[0].weight, memory_weight = (double)q->fit[1].weight;
     return (Common){
-        q->fit[0], q->fit[1], q->balance[0], q->balance[1], need_of(q, 0), need_of(q, 1), least ? 1 : 0, least ? -1 : 1, cpu_weight, memory_weight,
+        q->fit[0], q->fit[1], q->balance[0], q->balance[1], need_of(q, 0), need_of(q, 1),
+        least ? 1 : 0, least ? -1 : 1, cpu_weight, memory_weight,
         cpu_weight + memory_weight, (double)q->fit_weight, (double)q->balance_weight, q->without,
     };
 }

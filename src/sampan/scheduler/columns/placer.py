@@ -46,7 +46,7 @@ from sampan.scheduler.terms import NodeTermError
 
 # The most pods of one run, and the most questions and kinds of pods that are kept.
 MOST_RUN = 1024
-MOST_KEPT = 20_000
+MOST_KEPT = 4096
 # So many nodes are taken in in one step.
 STEP = 100
 _OWNERS = (SERVICES, REPLICATION_CONTROLLERS, REPLICA_SETS, STATEFUL_SETS)
@@ -271,7 +271,7 @@ class Placer:
             return None
         table, question = self.table, frame.question
         if others.rejected:
-            return Verdicts(pod, table.names, {}, np.zeros(0, np.int64), rejected=others.rejected)
+            return Verdicts(pod, list(table.names), {}, np.zeros(0, np.int64), rejected=others.rejected)
         refusals = twin.refusals(question, kind, table, pod.host_ports)
         others.refuse_kept(refusals, table, self._kept_for(pod))
         alive = table.alive[: table.rows]
@@ -286,7 +286,7 @@ class Placer:
             others.refuse(refusals, table, np.flatnonzero(asked))
             feasible = np.flatnonzero(_left(alive, refusals))
         ordered = {p.name: refusals[p.name] for p in profile.filter if p.name in refusals}
-        verdicts = Verdicts(pod, table.names, ordered, feasible)
+        verdicts = Verdicts(pod, list(table.names), ordered, feasible)
         if len(feasible):
             verdicts.scores = twin.scores(question, kind, rules, table, feasible)
             others.score(table, verdicts)

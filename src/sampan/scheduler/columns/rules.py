@@ -31,6 +31,8 @@ FILTERS = (
 NATIVE: dict[str, type] = {
     kind.name: kind for kind in (*FILTERS, NodeResourcesBalancedAllocation, ImageLocality)
 }
+# The kernel's totals have 32 bits.
+MOST_WEIGHT = 1_000_000
 # Plugins that have nothing to say of a pod without `Kind.extra`; all others are always asked.
 EXTRA = frozenset(
     (
@@ -67,6 +69,8 @@ class Rules:
         if not all(kind.name in filters for kind in FILTERS):
             return None
         scoring = {p.name for p in profile.score}
+        if any(profile.weights.get(name, 1) > MOST_WEIGHT for name in scoring):
+            return None
         made: dict[str, Any] = {name: plugins.get(name) or kind() for name, kind in NATIVE.items()}
         return Rules(
             profile,

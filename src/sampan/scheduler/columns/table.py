@@ -24,8 +24,8 @@ Flags = npt.NDArray[np.bool_]
 # Key, value and effect of each taint.
 Taints = tuple[tuple[str, str, str], ...]
 
-# From here on the kernel must not take quotients in floating point (see kernel.c).
-WIDE = 1 << 46
+# From here on the kernel must not calculate in floating point: the sums of many pods must stay below 2^52 (kernel.c).
+WIDE = 1 << 44
 
 
 def longer(array: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
@@ -162,7 +162,7 @@ class Table:
             column = used.get(name) or self.used_of(name)
             column.view[row] += sign * amount
             if amount >= WIDE:
-                self.wide = True
+                self._note_wide()
         cpu, memory = pod.non_zero
         self._non_zero_cpu.view[row] += sign * cpu
         self._non_zero_memory.view[row] += sign * memory
@@ -170,6 +170,11 @@ class Table:
         if pod.host_ports:
             for port in pod.host_ports:
                 self._count_port(row, port, sign)
+
+    def _note_wide(self) -> None:
+        if not self.wide:
+            self.wide = True
+            self.version += 1
 
     def _count_port(self, row: int, port: Port, sign: int) -> None:
         protocol, address, number = port
@@ -240,7 +245,8 @@ class Table:
         for name in self.limit.keys() | node.allocatable.keys():
             amount = node.allocatable.get(name, 0)
             self.limit_of(name).array[row] = amount
-            self.wide = self.wide or amount >= WIDE
+            if amount >= WIDE:
+                self._note_wide()
         self._note_odd(row, not (node.allocatable.get(CPU) and node.allocatable.get(MEMORY)))
 
     def _occupy(self, row: int, node: NodeInfo) -> None:
@@ -252,7 +258,8 @@ class Table:
         )
         for name, amount in node.requested.items():
             self.used_of(name).array[row] = amount
-            self.wide = self.wide or amount >= WIDE
+            if amount >= WIDE:
+                self._note_wide()
         for port, pods in node.ports.items():
             if pods > 0:
                 self._count_port(row, port, pods)
