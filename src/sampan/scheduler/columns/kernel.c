@@ -9,9 +9,9 @@
  * node has no such label. counts[0] is never counted in and stays 0.
  *
  * Exactness: amounts are int64. While they are below 2^46 (`wide` unset) quotients are taken in double: the numbers are
- * integers that a double holds exactly, and a correctly rounded quotient below 128 cannot reach the next integer when the divisor is
- * below 2^46. So it equals the integer division, and many fit in one instruction. Fractions are true divisions, as
- * upstream's; compile with -ffp-contract=off.
+ * integers that a double holds exactly, and a correctly rounded quotient below 128 cannot reach the next integer when
+ * the divisor is below 2^46. So it equals the integer division, and many fit in one instruction. Fractions are true
+ * divisions, as upstream's; compile with -ffp-contract=off.
  */
 #include <math.h>
 #include <stdint.h>
