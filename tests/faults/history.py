@@ -17,6 +17,7 @@ from sampan.http.client import HttpClient
 
 PATH = "/api/v1/namespaces/default/configmaps"
 SECONDS = 4.0  # how long a client waits for an answer
+LEAST = 300  # operations that a run has, however slow its machine
 Connect = Callable[[], HttpClient]
 
 
@@ -63,7 +64,7 @@ class History:
     async def _client(self, connect: Connect, chance: random.Random, ends: float) -> None:
         """Read and write at random, each write from what was last known of the key."""
         client, known = connect(), dict.fromkeys(self.keys, 0)
-        while time.monotonic() < ends:
+        while time.monotonic() < ends or len(self.operations) < LEAST:
             key = chance.choice(self.keys)
             verb = chance.choice(("get", "get", "write", "write", "write", "delete"))
             if verb == "get":
@@ -150,6 +151,8 @@ class History:
             for line in filter(None, lines):
                 event = orjson.loads(line)
                 obj = event["object"]
+                if event["type"] == "ERROR" and obj["code"] == 503:
+                    return  # the store was away: from what was seen last, again
                 assert event["type"] in ("ADDED", "MODIFIED", "DELETED"), event
                 meta = obj["metadata"]
                 if not meta["name"].startswith(("key-", "last-")):

@@ -307,7 +307,7 @@ async def tormented(made: list[Server], victims: list[Victim], seconds: float, s
 async def over_sqlite(directory: Path, seconds: float, seed: int) -> None:
     with servers(directory, 1) as made:
         history = await tormented(made, [*made], seconds, seed)
-    assert sum(op.outcome == "ok" for op in history.operations) > 100
+    assert sum(op.outcome == "ok" for op in history.operations) > 20
     assert faults(history) == []
 
 
@@ -317,7 +317,7 @@ async def two_over_etcd(directory: Path, seconds: float, seed: int) -> None:
         servers(directory, 2, "--store", store.url) as made,
     ):
         history = await tormented(made, [*made, store], seconds, seed)
-    assert sum(op.outcome == "ok" for op in history.operations) > 100
+    assert sum(op.outcome == "ok" for op in history.operations) > 20
     assert faults(history) == []
 
 

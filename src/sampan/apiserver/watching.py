@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from sampan.apiserver import errors, list_options
@@ -114,8 +115,10 @@ class Watching:
         """What is there, as if it came to be now; what was written lately still has its cause, so that work which a
         crash interrupted goes on in the trace it belongs to.
         """
-        lately = record.revision > self._store.revision - LATELY
-        cause = await self._store.cause(record.revision) if lately else ""
+        lately, cause = record.revision > self._store.revision - LATELY, ""
+        if lately:
+            with suppress(StoreError):  # that it is there matters more
+                cause = await self._store.cause(record.revision)
         return Moment(Event(record.key, record.revision, record.value, None, cause))
 
     async def _live(self) -> AsyncGenerator[list[Seen], None]:
@@ -201,7 +204,7 @@ class Watching:
         if isinstance(error, Compacted):
             self._error = errors.expired(f"too old resource version: {self._taken} ({error.oldest})")
         elif error:
-            self._error = error
+            self._error = errors.unavailable(f"the store cannot serve this now: {error}")
         self._over = ended
         self._make_room()
         self._notify()

@@ -445,16 +445,24 @@ class Etcd:
         return self._state.watch(prefix, after, self._older)
 
     async def _older(self, prefix: str, after: int) -> tuple[Sequence[Event], int]:
-        """A page of events after `after`, up to where the window begins."""
-        if after < (oldest := self._floors.of(prefix)):
-            raise Compacted(oldest)
-        until = self._state.floor
-        try:
-            _, last = await self._mark_at(until)
-            events = [e async for e in self._past(prefix, after, last)] if last > after else []
-        except Stale as e:
-            self._floors.raise_to("", e.oldest - 1)
-            raise Compacted(e.oldest - 1) from e
+        """A page of events after `after`, up to where the window begins. Waits for etcd, however long it takes."""
+        while True:
+            if after < (oldest := self._floors.of(prefix)):
+                raise Compacted(oldest)
+            until = self._state.floor
+            try:
+                _, last = await self._mark_at(until)
+                if after < self._floors.of(prefix):
+                    continue  # it was compacted meanwhile, and so may the mark have been
+                events = [e async for e in self._past(prefix, after, last)] if last > after else []
+                break
+            except Stale as e:
+                self._floors.raise_to("", e.oldest - 1)
+            except StoreError as e:
+                if self._closed or isinstance(e, Compacted):
+                    raise
+                log.info("older events are not to be had: %s; trying again", e)
+                await asyncio.sleep(_RETRY_SECONDS)
         return (events, events[-1].revision) if len(events) >= _PAGE else (events, until)
 
     async def _past(self, prefix: str, after: int, last: int) -> AsyncGenerator[Event, None]:
