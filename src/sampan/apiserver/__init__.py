@@ -5,8 +5,11 @@ Start with `chain`, where the order of the handlers can be read; then
     server, settings, bootstrap     the whole, its start, and what every cluster has from it
     call, routing                   what is asked; dispatch, subresources, reviews, paths: who answers
     authentication, tokens          who asks; authorization, rbac, nodes, policy: what he may
-    reading, watching, rendering    reads: bytes from the store, spliced; other forms are decoded
+    reading, watching, hub          reads: bytes from the store, spliced; one follower of the store for all who watch
+    rendering, representing         answers: JSON, YAML, protobuf, tables; other forms than JSON are decoded
+    fairness/                       whose turn it is, when all ask at once
     writing, patching, deleting     writes; deletion and managers are their decisions, admission/ their plugins
+    managers, fields, applying      who owns which field, and server-side apply
     connections, kubelets, usage    what passes through to nodes
     local                           the client in this process
 
