@@ -49,6 +49,14 @@ async def late_class(c: Cluster, name: str, provisioner: str = "kubernetes.io/no
     await c.admin.create("storageclasses.storage.k8s.io", {**made, **late})
 
 
+async def disks(c: Cluster, *volumes: Object) -> None:
+    """Make volumes, and wait until they are known to be free."""
+    for volume in volumes:
+        await c.admin.create("persistentvolumes", volume)
+        name = volume["metadata"]["name"]
+        await c.until("persistentvolumes", name, lambda v: v and v["status"].get("phase") == "Available", "")
+
+
 async def node_of(c: Cluster, name: str) -> str:
     await bound(c, name)
     return str((await c.admin.get("pods", name, "default"))["spec"]["nodeName"])
@@ -65,8 +73,7 @@ def told(text: str) -> Any:
 async def test_a_pod_goes_where_a_free_volume_is_and_gets_the_smallest() -> None:
     async with cluster("n1", "n2") as c:
         await late_class(c, "local")
-        await c.admin.create("persistentvolumes", local("large", "n2", "5Gi"))
-        await c.admin.create("persistentvolumes", local("small", "n2", "2Gi"))
+        await disks(c, local("large", "n2", "5Gi"), local("small", "n2", "2Gi"))
         await c.admin.create("persistentvolumeclaims", claim("data"))
         await c.admin.create("pods", pod("web", "data"))
         assert await node_of(c, "web") == "n2"
@@ -76,8 +83,7 @@ async def test_a_pod_goes_where_a_free_volume_is_and_gets_the_smallest() -> None
 async def test_pods_that_come_together_do_not_get_the_same_volume() -> None:
     async with cluster("n1", "n2") as c:
         await late_class(c, "local")
-        for n in (1, 2):
-            await c.admin.create("persistentvolumes", local(f"disk-{n}", f"n{n}"))
+        await disks(c, local("disk-1", "n1"), local("disk-2", "n2"))
         for n in range(3):
             await c.admin.create("persistentvolumeclaims", claim(f"data-{n}"))
         for n in range(3):
@@ -94,8 +100,7 @@ async def test_pods_that_come_together_do_not_get_the_same_volume() -> None:
 async def test_a_pod_with_two_claims_needs_both_on_one_node() -> None:
     async with cluster("n1", "n2") as c:
         await late_class(c, "local")
-        for name, node in (("a", "n1"), ("b", "n2"), ("c", "n2")):
-            await c.admin.create("persistentvolumes", local(name, node))
+        await disks(c, local("a", "n1"), local("b", "n2"), local("c", "n2"))
         for name in ("data", "log"):
             await c.admin.create("persistentvolumeclaims", claim(name))
         await c.admin.create("pods", pod("db", "data", "log"))
