@@ -299,6 +299,47 @@ async def test_a_missing_class_is_said_and_waited_for() -> None:
         assert await bound(c, "p") == "n1"
 
 
+def rule(effect: str, **selector: str) -> Object:
+    return {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "DeviceTaintRule",
+        "metadata": {"name": "repair"},
+        "spec": {"deviceSelector": selector, "taint": {"key": "repair", "effect": effect}},
+    }
+
+
+async def test_a_rule_taints_devices_until_it_is_gone() -> None:
+    async with cluster("n1", "n2") as c:
+        await offered(c)
+        rules = f"devicetaintrules.{GROUP}"
+        await c.admin.create(rules, rule("NoSchedule", device="a"))
+        shared = claim({"name": "one", "exactly": {"deviceClassName": "gpu"}}, name="shared")
+        await c.admin.create(f"resourceclaims.{GROUP}", shared)
+        await c.admin.create("pods", pod("p", resourceClaimName="shared"))
+        await c.until("pods", "p", told("0/2 nodes are available: 2 cannot allocate all claims."))
+        await c.admin.delete(rules, "repair")
+        assert await bound(c, "p") == "n2"
+
+
+async def test_a_rule_keeps_when_its_taint_got_its_effect() -> None:
+    async with cluster() as c:
+        rules = f"devicetaintrules.{GROUP}"
+        made = await c.admin.create(rules, {**rule("None"), "status": {"conditions": []}})
+        assert made["spec"]["taint"]["timeAdded"]
+        assert made["metadata"]["generation"] == 1
+        made["spec"]["taint"] |= {"timeAdded": "2020-01-01T00:00:00Z"}
+        old = await c.admin.update(rules, made)
+        assert old["spec"]["taint"]["timeAdded"] == "2020-01-01T00:00:00Z"
+        old["spec"]["taint"]["effect"] = "NoExecute"
+        new = await c.admin.update(rules, old)
+        assert new["spec"]["taint"]["timeAdded"] > "2020-01-01T00:00:00Z"
+        assert new["metadata"]["generation"] == 3
+        new["spec"]["taint"] = {"key": "", "effect": "Sometimes"}
+        with pytest.raises(ApiError, match="is invalid") as caught:
+            await c.admin.update(rules, new)
+        assert 'spec.taint.effect: Unsupported value: "Sometimes"' in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
@@ -307,6 +348,10 @@ async def test_a_missing_class_is_said_and_waited_for() -> None:
         (
             exactly("one", "gpu", "device.colour == 1"),
             "undefined field 'colour'",
+        ),
+        (
+            exactly("one", "gpu", capacity={"requests": {"a/b/c": "1"}}),
+            "spec.devices.requests[0].exactly.capacity.requests[a/b/c]: Invalid value",
         ),
         (exactly("one", allocationMode="All", count=2), "must not be specified when allocationMode is 'All'"),
     ],

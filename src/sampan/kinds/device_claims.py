@@ -1,7 +1,6 @@
 """What a claim of devices says (DeviceClaim): defaults and checks that ResourceClaims and their templates share.
 
-Source: k8s.io/kubernetes/pkg/apis/resource/validation of 1.37. Not taken: alpha fields, and shares of one device's
-capacity (`capacity`).
+Source: k8s.io/kubernetes/pkg/apis/resource/validation of 1.37. Not taken: alpha fields.
 """
 
 from __future__ import annotations
@@ -100,8 +99,8 @@ def _wanted(request: Object, path: str) -> list[Invalid]:
         )
     elif mode == "ExactCount" and count <= 0:
         found.append(faults.invalid(f"{path}.count", count, "must be greater than zero"))
-    if request.get("capacity"):
-        found.append(faults.forbidden(f"{path}.capacity", "shares of a device's capacity are not supported"))
+    for key in (request.get("capacity") or {}).get("requests") or ():
+        found += faults.each_invalid(f"{path}.capacity.requests[{key}]", key, names.qualified(key))
     return found
 
 
@@ -120,18 +119,18 @@ def selectors(listed: Iterable[Object], path: str) -> list[Invalid]:
 
 def _constraint(constraint: Object, path: str, known: set[str]) -> list[Invalid]:
     found = _named(constraint, path, known)
-    name = constraint.get("matchAttribute")
-    if constraint.get("distinctAttribute"):
-        text = "only devices that are shared by capacity may be asked to differ, and these are not supported"
-        return [*found, faults.forbidden(f"{path}.distinctAttribute", text)]
-    if not name:
-        return [*found, faults.required(f"{path}.matchAttribute")]
-    domain, slash, own = name.partition("/")
-    if not slash:
-        text = "must include a domain"
-        return [*found, faults.invalid(f"{path}.matchAttribute", name, text)]
-    wrong = [*names.dns_subdomain(domain), *([] if own else ["must have a name after the domain"])]
-    return found + faults.each_invalid(f"{path}.matchAttribute", name, wrong)
+    which = next((w for w in ("matchAttribute", "distinctAttribute") if constraint.get(w) is not None), None)
+    if which is None:
+        text = (
+            'exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set'
+        )
+        return [*found, faults.required(path, text)]
+    name, at = constraint[which], f"{path}.{which}"
+    found += faults.each_invalid(at, name, names.qualified(name))
+    if "/" not in name:
+        text = "a fully qualified name must be a domain and a name separated by a slash"
+        found.append(faults.invalid(at, name, text))
+    return found
 
 
 def _named(obj: Object, path: str, known: set[str]) -> list[Invalid]:

@@ -36,7 +36,7 @@ MODULES = (
     "pod_disruption_budget",
     # rbac.authorization.k8s.io, resource.k8s.io, scheduling.k8s.io
     "cluster_role", "cluster_role_binding", "role", "role_binding",
-    "device_class", "resource_claim", "resource_claim_template", "resource_slice",
+    "device_class", "device_taint_rule", "resource_claim", "resource_claim_template", "resource_slice",
     "priority_class", "pod_group",
     "workload",
     # storage.k8s.io

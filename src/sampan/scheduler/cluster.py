@@ -43,6 +43,7 @@ KINDS: dict[str, str] = {
     "ResourceClaim": "resourceclaims.resource.k8s.io",
     "ResourceSlice": "resourceslices.resource.k8s.io",
     "DeviceClass": "deviceclasses.resource.k8s.io",
+    "DeviceTaintRule": resources.DEVICE_TAINT_RULES,
 }
 # Objects that stand for pods: where their template is, and where the number of them.
 _TEMPLATES = {
@@ -53,7 +54,7 @@ _TEMPLATES = {
     "Job": ("spec.template", "spec.parallelism"),
 }
 _CLUSTER_WIDE = {"Node", "Namespace", "PersistentVolume", "StorageClass", "CSINode", "CSIDriver", "VolumeAttachment",
-                 "ResourceSlice", "DeviceClass"}  # fmt: skip
+                 "ResourceSlice", "DeviceClass", "DeviceTaintRule"}  # fmt: skip
 
 
 class Unreadable(ValueError):

@@ -36,6 +36,7 @@ LISTS = {
     "csiStorageCapacities": resources.CAPACITIES,
     "volumeAttachments": resources.ATTACHMENTS,
     "deviceClasses": resources.DEVICE_CLASSES,
+    "deviceTaintRules": resources.DEVICE_TAINT_RULES,
     "resourceClaims": resources.RESOURCE_CLAIMS,
     "resourceSlices": resources.RESOURCE_SLICES,
 }

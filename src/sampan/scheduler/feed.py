@@ -40,6 +40,7 @@ OTHERS: dict[str, Kind | None] = {
 # Those that a cluster may not serve.
 OPTIONAL: dict[str, Kind | None] = {
     snapshot.DEVICE_CLASSES: Kind.DEVICE_CLASS,
+    snapshot.DEVICE_TAINT_RULES: Kind.DEVICE_TAINT_RULE,
     snapshot.RESOURCE_CLAIMS: Kind.RESOURCE_CLAIM,
     snapshot.RESOURCE_SLICES: Kind.RESOURCE_SLICE,
     snapshot.POD_GROUPS: Kind.POD_GROUP,

@@ -489,5 +489,6 @@ TABLE: Mapping[str, tuple[Row, ...]] = {
         (Kind.TARGET_POD, Action.UPDATE_POD_RESOURCE_CLAIM, _always),
         (Kind.DEVICE_CLASS, _WRITTEN, None),
         (Kind.RESOURCE_SLICE, _WRITTEN, None),
+        (Kind.DEVICE_TAINT_RULE, _WRITTEN | Action.DELETE, None),
     ),
 }

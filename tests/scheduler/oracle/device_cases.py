@@ -51,6 +51,24 @@ def add_devices(make: Maker, case: Object) -> None:
     case["resourceClaims"] = [*claims, *others]
     if make.chance(0.3):
         _ask_by_resource(make, case)
+    if make.chance(0.25) and case["resourceSlices"]:
+        case["deviceTaintRules"] = [_rule(make, i, case) for i in range(make.pick(1, 2))]
+
+
+def _rule(make: Maker, number: int, case: Object) -> Object:
+    slice_ = make.pick(*case["resourceSlices"])["spec"]
+    selector = {}
+    if make.chance(0.5):
+        selector["driver"] = slice_["driver"]
+    if make.chance(0.5):
+        selector["pool"] = slice_["pool"]["name"]
+    if make.chance(0.5) and slice_.get("devices"):
+        selector["device"] = make.pick(*slice_["devices"])["name"]
+    taint = {"key": make.pick("broken", "old"), "effect": make.pick("NoSchedule", "NoExecute", "None")}
+    spec = {"taint": {**taint, "timeAdded": "2026-01-01T00:00:00Z"}}
+    if make.chance(0.9):
+        spec["deviceSelector"] = selector
+    return {"metadata": {"name": f"rule{number}"}, "spec": spec}
 
 
 def _ask_by_resource(make: Maker, case: Object) -> None:

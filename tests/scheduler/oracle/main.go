@@ -64,6 +64,7 @@ type Case struct {
 	VolumeAttachments      []*storagev1.VolumeAttachment   `json:"volumeAttachments,omitempty"`
 	DeviceClasses          []*resourcev1.DeviceClass       `json:"deviceClasses,omitempty"`
 	ResourceClaims         []*resourcev1.ResourceClaim     `json:"resourceClaims,omitempty"`
+	DeviceTaintRules       []*resourcev1.DeviceTaintRule   `json:"deviceTaintRules,omitempty"`
 	ResourceSlices         []*resourcev1.ResourceSlice     `json:"resourceSlices,omitempty"`
 	PodDisruptionBudgets   []*policyv1.PodDisruptionBudget `json:"podDisruptionBudgets,omitempty"`
 	Preempt                bool                            `json:"preempt,omitempty"`
@@ -152,6 +153,9 @@ func devicesOf(ctx context.Context, c *Case) (fwk.SharedDRAManager, error) {
 	for _, claim := range c.ResourceClaims {
 		objects = append(objects, claim)
 	}
+	for _, rule := range c.DeviceTaintRules {
+		objects = append(objects, rule)
+	}
 	for _, slice := range c.ResourceSlices {
 		objects = append(objects, slice)
 	}
@@ -162,6 +166,7 @@ func devicesOf(ctx context.Context, c *Case) (fwk.SharedDRAManager, error) {
 	factory := informers.NewSharedInformerFactory(client, 0)
 	claims := assumecache.NewAssumeCache(klog.FromContext(ctx), factory.Resource().V1().ResourceClaims().Informer(), "ResourceClaim", "", nil)
 	slices, err := tracker.StartTracker(ctx, tracker.Options{
+		EnableDeviceTaintRules: true, TaintInformer: factory.Resource().V1().DeviceTaintRules(),
 		EnableConsumableCapacity: true, SliceInformer: factory.Resource().V1().ResourceSlices(), KubeClient: client,
 	})
 	if err != nil {
@@ -176,7 +181,7 @@ func devicesOf(ctx context.Context, c *Case) (fwk.SharedDRAManager, error) {
 	if len(objects) > 0 {
 		factory.Start(ctx.Done())
 		factory.WaitForCacheSync(ctx.Done())
-		for len(c.ResourceClaims) > len(claims.List(nil)) {
+		for len(c.ResourceClaims) > len(claims.List(nil)) || !slices.HasSynced() {
 			time.Sleep(time.Millisecond)
 		}
 		// The manager learns of what is taken by events, too.

@@ -14,6 +14,7 @@ from sampan.scheduler.devices import AllocationError, binding, claims, extended,
 from sampan.scheduler.devices.allocator import Allocator, Given, InvalidPoolsError
 from sampan.scheduler.devices.claims import PENDING, ClaimError, allocation_of
 from sampan.scheduler.devices.extended import Extended
+from sampan.scheduler.devices.pools import tainted
 from sampan.scheduler.devices.requests import of
 from sampan.scheduler.devices.state import Taken, results_of
 from sampan.scheduler.framework import (
@@ -27,7 +28,13 @@ from sampan.scheduler.framework import (
 )
 from sampan.scheduler.nodes import NodeInfo
 from sampan.scheduler.pods import PodInfo
-from sampan.scheduler.snapshot import DEVICE_CLASSES, RESOURCE_CLAIMS, RESOURCE_SLICES, Snapshot
+from sampan.scheduler.snapshot import (
+    DEVICE_CLASSES,
+    DEVICE_TAINT_RULES,
+    RESOURCE_CLAIMS,
+    RESOURCE_SLICES,
+    Snapshot,
+)
 from sampan.scheduler.terms import NodeTerm, node_terms
 
 # The first of a request's alternatives counts so much, each further one less.
@@ -61,8 +68,9 @@ def prepare(pod: PodInfo, snapshot: Snapshot) -> PreFiltered | Status:
             return fault
     allocator = None
     if any(allocation_of(claim) is None for claim in mine):
+        slices = tainted(snapshot.list(RESOURCE_SLICES), list(snapshot.list(DEVICE_TAINT_RULES)))
         taken = Taken.of([*snapshot.list(RESOURCE_CLAIMS), *claims.pending(snapshot)])
-        allocator = Allocator(classes, list(snapshot.list(RESOURCE_SLICES)), taken)
+        allocator = Allocator(classes, slices, taken)
     allowed = [node_terms((allocation_of(claim) or {}).get("nodeSelector")) for claim in mine]
     return PreFiltered(PodDevices(pod, mine, allowed, allocator, classes, own))
 

@@ -47,6 +47,30 @@ def gather(slices: Sequence[Object], node: NodeInfo) -> list[Pool]:
     return [*found, *binding]
 
 
+def tainted(slices: Iterable[Object], rules: Sequence[Object]) -> list[Object]:
+    """The slices with the taints that DeviceTaintRules add to their devices; a rule without selector adds none."""
+    chosen = [rule["spec"] for rule in rules if rule["spec"].get("deviceSelector") is not None]
+    return [_with_taints(piece, chosen) for piece in slices] if chosen else list(slices)
+
+
+def _with_taints(piece: Object, rules: Sequence[Object]) -> Object:
+    driver, pool = _id(piece)
+    found = []
+    for rule in rules:
+        selector = rule["deviceSelector"]
+        if selector.get("driver") in (None, driver) and selector.get("pool") in (None, pool):
+            found.append((selector.get("device"), rule["taint"]))
+    if not found:
+        return piece
+    listed = [
+        {**device, "taints": [*(device.get("taints") or ()), *added]}
+        if (added := [taint for name, taint in found if name in (None, device["name"])])
+        else device
+        for device in devices(piece)
+    ]
+    return {**piece, "spec": {**piece["spec"], "devices": listed}}
+
+
 def devices(piece: Object) -> list[Object]:
     """A slice's devices."""
     found: list[Object] = piece["spec"].get("devices") or []
