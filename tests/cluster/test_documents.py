@@ -83,6 +83,14 @@ def test_the_guide_to_scheduling(shell: dict[str, str], tmp_path: Path) -> None:
     assert (tmp_path / "plan.svg").read_text() == (kept / "scheduling-plan.svg").read_text()
 
 
+def test_the_guide_to_extending(shell: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    lines = commands(ROOT / "docs" / "extending.md")
+    assert len(lines) > 10
+    for command in lines:
+        run(command, tmp_path, shell)
+
+
 def test_operations(shell: dict[str, str], tmp_path: Path) -> None:
     """On a cluster that runs already. What it leaves running in the background ends with the test."""
     lines = commands(ROOT / "docs" / "operations.md")
