@@ -47,12 +47,12 @@ class Applier:
         return await self._server.writer.change(call, laid_over, tracked=False)
 
     async def _wanted(self, call: Call, kind: Kind) -> Object:
-        raw = call.content if call.request is None else await bodies.patch_of_yaml(await bodies.raw(call))
+        raw = call.content if call.request is None else await bodies.patch_of_yaml(call)
         if not isinstance(raw, dict):
             raise errors.bad_request("error decoding YAML: an object was expected")
         raw = dict(raw)
         bodies.check_kind(raw, kind)
-        obj = bodies.typed(call, raw, kind)
+        obj = bodies.typed(call, raw, kind, applied=True)
         meta = obj["metadata"]
         if meta.get("managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 
 from sampan.apiserver import errors
 from sampan.apiserver.call import Call
+from sampan.client.api import ApiError
 from sampan.http.messages import BodyTooLarge
 from sampan.kinds import schemas
 from sampan.kinds.kind import Kind
@@ -89,14 +91,41 @@ def json(data: bytes) -> Any:
         raise errors.bad_request(f"couldn't get version/kind; json parse error: {e}") from e
 
 
-async def patch_of_yaml(data: bytes) -> Any:
-    """An apply configuration: YAML, which mostly is JSON; a long text is parsed off the loop."""
+async def patch_of_yaml(call: Call) -> Any:
+    """An apply configuration: YAML, which mostly is JSON; a long text is parsed off the loop. Raises 400, 413."""
+    data = await raw(call)
     if data[:1] == b"{":
         try:
-            return orjson.loads(data)
+            found = orjson.loads(data)
         except orjson.JSONDecodeError:
             pass
-    return yaml(data) if len(data) < LONG_YAML else await asyncio.to_thread(yaml, data)
+        else:
+            note_duplicates(call, data, found)
+            return found
+    return await _off_the_loop(data, _yaml_for(call))
+
+
+async def _off_the_loop(data: bytes, read: Callable[[bytes], Any]) -> Any:
+    return read(data) if len(data) < LONG_YAML else await asyncio.to_thread(read, data)
+
+
+def _yaml_for(call: Call) -> Callable[[bytes], Any]:
+    """Reads YAML, and complains of keys that come twice as loudly as the request asks for."""
+    from sampan.machinery import yaml as yaml_
+
+    validation = call.parameter("fieldValidation") or "Warn"
+
+    def read(data: bytes) -> Any:
+        found = yaml(data)
+        wrong = yaml_.repeated(data) if validation in ("Strict", "Warn") else []
+        if wrong:
+            text = "\n  ".join(["yaml: unmarshal errors:", *wrong])
+            if validation == "Strict":
+                raise errors.bad_request(f"error strict decoding patch: {text}")
+            call.warnings.append(text)
+        return found
+
+    return read
 
 
 def yaml(data: bytes) -> Any:
@@ -127,6 +156,14 @@ async def body(call: Call, kind: Kind) -> Object:
     return typed(call, obj, kind)
 
 
+def _undeclared(call: Call, kind: Kind, faults: Sequence[str]) -> ApiError:
+    paths = [fault.removeprefix('unknown field "').rstrip('"') for fault in faults]
+    wrong = [f".{path}: field not declared in schema" for path in paths]
+    said = wrong[0] if len(wrong) == 1 else "\n  ".join(["errors:", *wrong])
+    name = f"{call.namespace}/{call.name}; {kind.api_version}, Kind={kind.kind}"
+    return errors.error(500, "", f"failed to create typed patch object ({name}): {said}")
+
+
 def check_kind(obj: Object, kind: Kind) -> None:
     """Raises 400 where the object says to be of another kind; fills in what it does not say."""
     version, name = obj.setdefault("apiVersion", kind.api_version), obj.setdefault("kind", kind.kind)
@@ -137,18 +174,21 @@ def check_kind(obj: Object, kind: Kind) -> None:
         )
 
 
-def typed(call: Call, obj: Object, kind: Kind) -> Object:
+def typed(call: Call, obj: Object, kind: Kind, *, applied: bool = False) -> Object:
     """The object as its schema has it; what the schema does not know is refused, warned of, or dropped in silence.
 
-    Source: the API concepts' "Field validation". Raises 400.
+    What is `applied` comes to be owned field by field, so each must be one that the schema knows.
+    Source: the API concepts' "Field validation". Raises 400, and 500 for what is applied.
     """
     begin = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
     try:
         found = schemas.decode_of(kind, obj)
     except schemas.DecodeError as e:
         raise errors.bad_request(f"{begin}{e}") from e
+    if applied and found.faults:
+        raise _undeclared(call, kind, found.faults)
     found.obj.setdefault("metadata", {})
-    wrong = [*(f'duplicate field "{path}"' for path in call.duplicates), *found.faults]
+    wrong = [*found.faults, *(f'duplicate field "{path}"' for path in call.duplicates)]
     if wrong:
         validation = call.parameter("fieldValidation") or "Warn"
         if validation == "Strict":

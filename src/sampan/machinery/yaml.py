@@ -56,6 +56,29 @@ def load(text: bytes | str) -> Any:
     return documents[0] if documents else None
 
 
+def repeated(text: bytes | str) -> list[str]:
+    """The keys that a text says twice, as Go's strict reader tells them: `line 9: key "foo" already set in map`."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found: list[str] = []
+
+    def look(node: Any) -> None:
+        if isinstance(node, yaml.MappingNode):
+            seen = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    found.append(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
+                seen.add(key.value)
+                look(value)
+        elif isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                look(item)
+
+    look(yaml.compose(text, Loader=base))
+    return found
+
+
 def _check(document: Any) -> None:
     """Raises YamlError where aliases blow a document up, or where a key is no string."""
     left, nodes = [document], 0
