@@ -31,7 +31,7 @@ def _prepare(obj: Object, old: Object | None, subresource: str) -> None:
 
 
 def _validate(obj: Object, old: Object | None) -> list[Invalid]:
-    spec, name = obj["spec"], obj["metadata"].get("name", "")
+    spec, name = obj.get("spec") or {}, obj["metadata"].get("name", "")
     group, version = spec.get("group") or "", spec.get("version") or ""
     found: list[Invalid] = []
     if name != f"{version}.{group}":
