@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+import pytest
 
 from sampan.scheduler.columns import native
 
@@ -28,6 +32,21 @@ def test_a_library_is_built_once(tmp_path: Path) -> None:
     assert native.build(tmp_path, ["-DTEST"]) == first
     assert first.stat().st_mtime_ns == made
     assert native.build(tmp_path, ["-DOTHER"]) != first
+
+
+def test_it_is_built_where_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither beside the source nor in the user's cache: the library is loaded, and leaves no file behind."""
+    source, temporary = tmp_path / "source", tmp_path / "temporary"
+    source.mkdir()
+    temporary.mkdir()
+    shutil.copy(native.SOURCE, source)
+    for name in ("__pycache__", "cache"):
+        (source / name).touch()
+    monkeypatch.setattr(native, "SOURCE", source / "kernel.c")
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(source / "cache"))
+    assert native.load.__wrapped__() is not None
+    assert not list(temporary.iterdir())
 
 
 def test_it_reads_and_writes_only_its_arrays(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ same work. The structures below are those of kernel.c, field by field.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import hashlib
 import logging
@@ -24,6 +23,8 @@ from typing import Any
 SOURCE = Path(__file__).parent / "kernel.c"
 # Fused multiplications and additions would round once where upstream rounds twice.
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-ffp-contract=off", "-Wno-psabi")
+# The directory of a library that cannot be kept.
+FOR_ONCE = "sampan-kernel-"
 LEAST, MOST, RATIO = 0, 1, 2
 SPREAD, NEAR, APART = 0, 1, 2
 
@@ -98,7 +99,7 @@ def load() -> Place | None:
     if chosen == "numpy":
         return None
     try:
-        library = ctypes.CDLL(chosen or str(build(_cache())))
+        library = _opened(Path(chosen) if chosen else build(_cache()))
     except (OSError, subprocess.SubprocessError) as e:
         log.warning(
             "the scheduler's kernel cannot be built (are gcc and libc6-dev installed?), numpy is used: %s", e
@@ -110,29 +111,51 @@ def load() -> Place | None:
     return found
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sampan"
+def _opened(path: Path) -> ctypes.CDLL:
+    """The library; one that was built for once is mapped by now, and its file is not needed any more."""
+    try:
+        return ctypes.CDLL(str(path))
+    finally:
+        if path.parent.name.startswith(FOR_ONCE):
+            shutil.rmtree(path.parent, ignore_errors=True)
 
 
-def build(directory: Path, flags: Sequence[str] = ()) -> Path:
-    """The library, compiled unless this very source was before; beside the source, or in `directory`.
+def _cache() -> Path | None:
+    """The user's own cache; a system's user may have no home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sampan"
+    except RuntimeError:
+        return None
+
+
+def build(directory: Path | None, flags: Sequence[str] = ()) -> Path:
+    """The library, compiled unless this very source was before: beside the source, in `directory`, or for once.
 
     Raises OSError, subprocess.SubprocessError.
     """
     made_from = SOURCE.read_bytes() + " ".join((*FLAGS, *flags, *_machine())).encode()
     name = f"kernel-{hashlib.sha256(made_from).hexdigest()[:16]}.so"
-    places = [directory] if flags else [SOURCE.parent / "__pycache__", directory]
+    places = [place for place in ([] if flags else [SOURCE.parent / "__pycache__"]) + [directory] if place]
     for place in places:
         if (place / name).exists():
             return place / name
     for place in places:
-        with contextlib.suppress(PermissionError, FileNotFoundError):
+        try:
             place.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=place, prefix=".kernel") as temporary:
-                _compile(Path(temporary, name), flags)
-                Path(temporary, name).rename(place / name)
-            return place / name
-    raise PermissionError(f"neither {places[0]} nor {places[-1]} can be written to")
+            temporary = tempfile.TemporaryDirectory(dir=place, prefix=".kernel")
+        except OSError:
+            continue
+        with temporary as made:
+            _compile(Path(made, name), flags)
+            Path(made, name).rename(place / name)
+        return place / name
+    target = Path(tempfile.mkdtemp(prefix=FOR_ONCE), name)
+    try:
+        _compile(target, flags)
+    except BaseException:
+        shutil.rmtree(target.parent)
+        raise
+    return target
 
 
 @cache
