@@ -110,7 +110,7 @@ def _hints(hints: list[Object], path: str, check: Callable[[str], list[str]]) ->
 def is_ours(obj: Object) -> bool:
     """Whether it tells where the API server itself is, which may be the loopback of a cluster on one machine."""
     meta = obj["metadata"]
-    return meta.get("name") == "kubernetes" and meta.get("namespace") == "default"
+    return bool(meta.get("name") == "kubernetes" and meta.get("namespace") == "default")
 
 
 def unreachable(address: str) -> list[str]:

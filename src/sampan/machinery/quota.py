@@ -192,9 +192,9 @@ def _meets(scope: Object, resource: str, obj: Object) -> bool:
     spec = obj["spec"]
     match name:
         case "Terminating" | "NotTerminating":
-            return _terminating(obj) == (name == "Terminating")
+            return bool(_terminating(obj) == (name == "Terminating"))
         case "BestEffort" | "NotBestEffort":
-            return (qos.qos(obj) == "BestEffort") == (name == "BestEffort")
+            return bool((qos.qos(obj) == "BestEffort") == (name == "BestEffort"))
         case "PriorityClass":
             return _selected(scope, {spec.get("priorityClassName") or ""} - {""})
         case "CrossNamespacePodAffinity":
