@@ -15,7 +15,7 @@ DATA = Path(__file__).parent / "data"
 
 @cache
 def pool(name: str) -> Any:
-    """The `DescriptorPool` of the set `name`: `cri` or `kubernetes`."""
+    """The `DescriptorPool` of the set `name`: `cri`, `etcd` or `kubernetes`."""
     import zstandard
     from google.protobuf.descriptor_pool import DescriptorPool
 
