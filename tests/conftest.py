@@ -28,7 +28,10 @@ class Results:
     def pytest_sessionfinish(self) -> None:
         RESULTS.parent.mkdir(exist_ok=True)
         old = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        RESULTS.write_text(json.dumps({**old, **self.outcomes}, indent=0, sort_keys=True))
+        # Runs at the same time each read a whole file.
+        made = RESULTS.with_suffix(f".{os.getpid()}")
+        made.write_text(json.dumps({**old, **self.outcomes}, indent=0, sort_keys=True))
+        made.replace(RESULTS)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
