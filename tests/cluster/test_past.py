@@ -144,6 +144,21 @@ def test_a_recording_is_a_cluster_that_can_only_be_read(
     assert "No resources" in sampan("kubectl", name, "get", "deploy").stderr
 
 
+def test_no_recording_takes_the_place_of_a_cluster(tmp_path: Path, replay: tuple[str, Path]) -> None:
+    file = tmp_path / "any"
+    file.write_bytes(b"")
+    name, state = replay
+    options = ("--state", str(state), "--port", "0", "--nodes", "0")
+    sampan("up", name, *options)
+    for _ in ("running", "stopped"):
+        refused = sampan("up", name, *options, "--replay", str(file), check=False)
+        assert refused.returncode == 1
+        assert "runs; " in refused.stderr or "is no recording; give another --name" in refused.stderr
+        sampan("down", name, "--state", str(state))
+    sampan("up", name, *options)
+    assert "default" in sampan("kubectl", name, "get", "namespaces").stdout
+
+
 def test_what_is_no_recording_is_told(tmp_path: Path, replay: tuple[str, Path]) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text("hello")

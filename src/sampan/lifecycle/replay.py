@@ -18,7 +18,7 @@ def open_recording(config: Config, options: Options) -> Config:
     from sampan.store.api import StoreError
 
     assert options.replay
-    if config.store.exists() and not config.replay:
+    if (config.store.exists() or config.store_url) and not config.replay:
         raise Unusable(f"cluster {config.name!r} is no recording; give another --name")
     directory = config.store.parent
     shutil.rmtree(directory, ignore_errors=True)
