@@ -51,6 +51,10 @@ class Subscriber(Protocol):
     def take(self, batch: Batch) -> None:
         """What happened, part of which it may know already; must neither wait nor raise."""
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so much lies with it that it should not get more now."""
+
     async def ready(self) -> None:
         """Wait until there is room for more."""
 
@@ -68,6 +72,8 @@ class Hub:
         self._all: dict[Subscriber, None] = {}
         self._triggered: dict[str, dict[Subscriber, None]] = {}
         self.task: asyncio.Task[None] | None = None
+        # Whether it waits for somebody slow.
+        self.waiting = False
 
     def join(self, subscriber: Subscriber) -> None:
         among = self._triggered.setdefault(subscriber.trigger, {}) if subscriber.trigger else self._all
@@ -99,8 +105,10 @@ class Hub:
                 async for events in source:
                     for start in range(0, len(events), SLICE):
                         await self._hand_out([self._moments.of(e) for e in events[start : start + SLICE]])
-                        if patient():
-                            await asyncio.gather(*(s.ready() for s in self.subscribers))
+                        if patient() and (slow := [s for s in self.subscribers if s.crowded]):
+                            self.waiting = True
+                            await asyncio.gather(*(s.ready() for s in slow))
+                            self.waiting = False
                     if caught_up():
                         return
                 ended = True
@@ -146,6 +154,10 @@ class Hubs:
     def join(self, prefix: str, subscriber: Subscriber, after: int) -> None:
         """Have everything after a revision handed to a subscriber; some events before may come too."""
         shared = self._shared.get(prefix)
+        if shared and shared.waiting:
+            # Nobody else waits for one who is slow.
+            self._apart.add(self._shared.pop(prefix))
+            shared = None
         if shared and after >= shared.position:
             shared.join(subscriber)
             return
@@ -168,7 +180,9 @@ class Hubs:
 
     async def _run(self, hub: Hub) -> None:
         try:
-            await hub.run(lambda: self._caught_up(hub), lambda: hub in self._apart)
+            await hub.run(
+                lambda: self._caught_up(hub), lambda: hub in self._apart or len(hub.subscribers) == 1
+            )
         except Exception:
             log.exception("the hub of %s failed", hub.prefix)
             for subscriber in hub.subscribers:

@@ -126,7 +126,7 @@ class Watching:
         one, ends = self._one, time.monotonic() + self._one.seconds
         while (left := ends - time.monotonic()) > 0:
             if not self._joined:
-                self._joined = True
+                self._joined, self._taken = True, self._passed
                 self._hubs.join(one.prefix, self, self._taken)
             reached = self._store.revision
             if await self._something(min(left, BOOKMARK_SECONDS)):
@@ -190,12 +190,15 @@ class Watching:
         self._pending.extend(moments)
         if len(self._pending) > BACKLOG:
             self._pending.clear()
-            self._taken = self._passed
             self._leave()
         self._notify()
 
+    @property
+    def crowded(self) -> bool:
+        return len(self._pending) > ENOUGH and self._joined
+
     async def ready(self) -> None:
-        if len(self._pending) > ENOUGH and self._joined:
+        if self.crowded:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
 
