@@ -59,7 +59,9 @@ def constraints_of(
 ) -> tuple[Constraint, ...]:
     """The constraints of one kind (`whenUnsatisfiable`) that hold for the pod. Raises SelectorError."""
     if own := pod.spec.get("topologySpreadConstraints"):
-        return tuple(_constraint(c, _own_selector(c, pod)) for c in own if c.get("whenUnsatisfiable") == action)
+        return tuple(
+            _constraint(c, _own_selector(c, pod)) for c in own if c.get("whenUnsatisfiable") == action
+        )
     wanted = [c for c in defaults if c.get("whenUnsatisfiable") == action]
     if not wanted or not (selector := default_selector(pod, snapshot)):
         return ()
