@@ -105,7 +105,7 @@ def test_a_missing_secret_holds_the_pod_until_it_is_made(space: Space) -> None:
     assert 'secret "later" not found' in space.kubectl("get", "events")
     assert "ContainerCreating" in space.kubectl("get", "pod", "p")
     space.kubectl("create", "secret", "generic", "later", "--from-literal=a=here")
-    assert space.ended("p") == "here\n"
+    assert space.ended("p") == "here"
 
 
 def test_the_downward_api_follows_labels_and_annotations(space: Space) -> None:
@@ -201,7 +201,7 @@ def test_host_paths_of_each_type(space: Space, tmp_path: Path) -> None:
         mounting("file", f"hostPath: {{path: {tmp_path}/here, type: File}}", "cat /v"),
         mounting("wrong", f"hostPath: {{path: {tmp_path}/none, type: Directory}}", "true"),
     )
-    assert (space.ended("dir"), space.ended("file")) == ("from the host\n", "from the host\n")
+    assert (space.ended("dir"), space.ended("file")) == ("from the host", "from the host")
     space.ended("made")
     assert ((tmp_path / "back").read_text(), (tmp_path / "new/deep/f").exists()) == ("back\n", True)
     eventually(lambda: "hostPath type check failed" in space.kubectl("get", "events"))
