@@ -70,12 +70,16 @@ async def behind(cluster: Cluster) -> AsyncIterator[int]:
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "wardle", "namespace": "default"},
          "spec": {"ports": [{"port": 443, "targetPort": port}]}},
     )  # fmt: skip
-    await cluster.admin.create(
-        "endpointslices.discovery.k8s.io",
-        {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": meta, "addressType": "IPv4",
-         "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
-         "ports": [{"name": "", "port": port, "protocol": "TCP"}]},
-    )  # fmt: skip
+    # Into the store itself: endpoints may not be loopback addresses, and no other is on every machine.
+    piece = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {**meta, "uid": "1"},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
+        "ports": [{"name": "", "port": port, "protocol": "TCP"}],
+    }
+    await cluster.store.create("/discovery.k8s.io/endpointslices/default/wardle", orjson.dumps(piece))
     await cluster.admin.create(SERVICES, service(cluster))
     found = await trusted(cluster)
     context = server_context(pair, client_ca=found)

@@ -104,7 +104,12 @@ class Definitions:
             return print_, []
         from sampan.kinds.custom import kinds
 
-        return print_, kinds.of(definition, self._server.conversion.known(name))
+        try:
+            return print_, kinds.of(definition, self._server.conversion.known(name))
+        except Exception:
+            # One definition that we cannot make a kind of takes no other with it.
+            log.exception("CustomResourceDefinition %s cannot be served", name)
+            return print_, []
 
     # What a definition is to become
 
