@@ -10,6 +10,9 @@ Start with `chain`, where the order of the handlers can be read; then
     fairness/                       whose turn it is, when all ask at once
     writing, patching, deleting     writes; deletion and managers are their decisions, admission/ their plugins
     managers, fields, applying      who owns which field, and server-side apply
+    custom/, catalog                custom kinds: definitions followed, named, served, converted
+    admission/dynamic/, hooks       admission that users configure: policies in CEL, webhooks
+    aggregator/, oidc/              other API servers behind this one; users whom others vouch for
     connections, kubelets, usage    what passes through to nodes
     local                           the client in this process
 
