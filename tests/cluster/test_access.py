@@ -217,7 +217,8 @@ def test_the_control_process_is_an_ordinary_user_without_capabilities(shared: Cl
 
 def test_keys_are_readable_by_their_one_reader(shared: Cluster) -> None:
     config = shared.config
-    own = {"apiserver.pem", "kubelet-client.pem", "sa.key"}
+    # The authority's key too: as kube-controller-manager does, the control process signs certificate requests.
+    own = {"apiserver.pem", "kubelet-client.pem", "sa.key", "ca.pem"}
     for path in [*config.pki.iterdir(), config.kubeconfig]:
         found = path.stat()
         if b"PRIVATE KEY" in path.read_bytes() or path == config.kubeconfig:

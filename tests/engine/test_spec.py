@@ -132,7 +132,7 @@ def test_a_volume_takes_the_place_of_the_pods_own_file() -> None:
         given(
             config,
             files={"/etc/hosts": "/pod/hosts", "/etc/hostname": "/pod/hostname"},
-            sources={"/link": "/real"},
+            sources={"/a": "/real"},
         )
     )
     binds = [(m["destination"], m["source"], m["options"][1:]) for m in made["mounts"] if m["type"] == "bind"]
