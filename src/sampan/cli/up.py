@@ -82,7 +82,9 @@ def add_policies(parser: argparse.ArgumentParser) -> None:
         "--encryption-provider-config", metavar="FILE", help="an EncryptionConfiguration for what is stored"
     )
     group.add_argument(
-        "--authentication-config", metavar="FILE", help="an AuthenticationConfiguration: OpenID Connect issuers"
+        "--authentication-config",
+        metavar="FILE",
+        help="an AuthenticationConfiguration: OpenID Connect issuers",
     )
 
 
