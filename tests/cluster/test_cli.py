@@ -88,7 +88,14 @@ def test_up_status_down_and_up_again(name: str, tmp_path: Path) -> None:
 
 def test_up_in_the_foreground_stops_on_an_interrupt(name: str, tmp_path: Path) -> None:
     words = [*SAMPAN, "up", "--name", name, "--state", str(tmp_path / "state"), "--port", "0", "--foreground"]
-    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def heeds_interrupts() -> None:
+        # A test run in the background of a shell ignores them, and so would its children.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    child = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heeds_interrupts
+    )
     assert child.stdout
     while "Ctrl-C" not in (line := child.stdout.readline()):
         assert line, "it ended before it was up"

@@ -15,6 +15,8 @@ from sampan.kinds.kind import Kind
 from sampan.machinery import times
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1"
+_SCHEMAS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"
+_SCHEMA = st.just({"type": "string"})
 _TIME = st.integers(1, 2**31 - 1).map(times.time)
 _SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     schemas.QUANTITY: st.sampled_from(["1", "250m", "64Mi", "1k", "5e3", "-2"]),
@@ -24,6 +26,11 @@ _SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     f"{_META}.Time": _TIME,
     f"{_META}.MicroTime": _TIME.map(lambda t: t[:-1] + ".000123Z"),
     f"{_META}.FieldsV1": st.just({"f:metadata": {"f:name": {}}}),
+    # A schema, or what else may stand in its place.
+    f"{_SCHEMAS}.JSONSchemaPropsOrArray": _SCHEMA,
+    f"{_SCHEMAS}.JSONSchemaPropsOrBool": st.one_of(_SCHEMA, st.just(True)),
+    f"{_SCHEMAS}.JSONSchemaPropsOrStringArray": st.one_of(_SCHEMA, st.just(["a", "b"])),
+    f"{_SCHEMAS}.JSON": st.sampled_from([1, "a", [True], {"a": {"b": None}}]),
     "io.k8s.apimachinery.pkg.runtime.RawExtension": st.just({"kind": "X", "nested": [1, {"a": None}]}),
 }
 _TEXT = st.text("aZ9-_/é", min_size=1, max_size=6)
