@@ -6,10 +6,10 @@ from sampan.kinds import faults, metadata, strategy
 from sampan.kinds.certificate_signing_request import signer_name
 from sampan.kinds.columns import NAME, at, labels_text
 from sampan.kinds.kind import Column, Invalid, Kind
+from sampan.kinds.projected_certificates import LONGEST, LONGEST_OF_OURS, SHORTEST
 from sampan.machinery import conditions, names
 from sampan.machinery.objects import Object, get
 
-SHORTEST, LONGEST, LONGEST_OWN = 3600, 91 * 86400, 86400
 _NAMES = ("podName", "serviceAccountName", "nodeName")
 _UIDS = ("podUID", "serviceAccountUID", "nodeUID")
 ENDS = ("Issued", "Denied", "Failed")
@@ -36,7 +36,7 @@ def _validate(obj: Object, old: Object | None) -> list[Invalid]:
             found.append(faults.too_long(f"spec.{field}", 128))
     seconds, longest = spec.get("maxExpirationSeconds"), LONGEST
     if signer.startswith("kubernetes.io/"):
-        longest = LONGEST_OWN
+        longest = LONGEST_OF_OURS
     if seconds is None:
         found.append(faults.required("spec.maxExpirationSeconds", "must be set"))
     elif not SHORTEST <= seconds <= longest:

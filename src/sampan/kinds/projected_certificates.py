@@ -12,6 +12,7 @@ from sampan.kinds.kind import Invalid
 from sampan.machinery.objects import Object
 
 KEY_TYPES = ("RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
+# Seconds that a pod's certificate may be asked for; `kubernetes.io` signers give them for a day at most.
 SHORTEST, LONGEST, LONGEST_OF_OURS = 3600, 91 * 86400, 86400
 _PATHS = ("credentialBundlePath", "keyPath", "certificateChainPath")
 Local = Callable[[str, str], list[Invalid]]
